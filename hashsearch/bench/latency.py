@@ -1,0 +1,219 @@
+"""How fast a gallery is searched, and that what it finds is what brute force finds."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashsearch.bench.quality import one_order_keys
+from hashsearch.codes import hamming_distance, split_codes
+from hashsearch.errors import ArgumentError, GalleryError
+from hashsearch.gallery import Gallery, search_threads
+
+__all__ = [
+    "brute_force_recall",
+    "build_and_time",
+    "search_times",
+    "summarise",
+    "time_gallery",
+]
+
+Codes = npt.NDArray[np.uint8]
+Search = Callable[[Codes], object]
+
+_WARM_UP = 50  # queries
+_CHECKED = 20  # queries compared with brute force
+_BATCHES = 3
+
+
+def search_times(search: Search, queries: Codes) -> npt.NDArray[np.float64]:
+    """The wall time of each query, searched alone.
+
+    Args:
+        search: takes ``uint8 (1, code_bytes)``.
+        queries: ``uint8 (q, code_bytes)``.
+
+    Returns:
+        ``float64 (q,)``, in microseconds.
+    """
+    times = np.empty(len(queries))
+    for number in range(len(queries)):
+        query = queries[number : number + 1]
+        start = time.perf_counter_ns()
+        search(query)
+        times[number] = (time.perf_counter_ns() - start) / 1000
+    return times
+
+
+def summarise(times: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Percentiles in microseconds, and queries a second one after another.
+
+    >>> summarise(np.array([100.0, 100.0, 200.0, 400.0]))["queries_per_s"]
+    5000.0
+    """
+    p50, p95, p99 = np.percentile(times, [50, 95, 99])
+    return {
+        "p50_us": round(float(p50), 1),
+        "p95_us": round(float(p95), 1),
+        "p99_us": round(float(p99), 1),
+        "queries_per_s": round(1e6 / float(times.mean()), 1),
+    }
+
+
+def time_gallery(
+    gallery: Gallery, queries: Codes, *, radius: int, k: int = 10, threads: int = 1
+) -> dict[str, Any]:
+    """Single and batched searches of real codes, checked against brute force first.
+
+    Two operations: `nearest`, the best ``k``, which is what a person who searches asks
+    for; and `within`, the whole ball, ranked.
+
+    Args:
+        gallery: is searched as it stands.
+        queries: ``uint8 (q, code_bytes)``.
+        radius: of the ball, in bits.
+        k: matches wanted of `nearest`.
+        threads: that FAISS may use.
+
+    Returns:
+        ``recall`` (against brute force, always 1.0), ``recall_queries``, and
+        ``operations``: for each, its percentiles and rates; ready for JSON.
+
+    Raises:
+        ArgumentError: no queries.
+        GalleryError: an answer differs from brute force.
+    """
+    if not len(queries):
+        raise ArgumentError("no queries to time; give one code or more")
+    operations: dict[str, Search] = {
+        "nearest": lambda codes: gallery.nearest(codes, k=k, radius=radius),
+        "within": lambda codes: gallery.within(codes, radius=radius),
+    }
+    with search_threads(threads):
+        recall = brute_force_recall(gallery, queries[:_CHECKED], radius=radius, k=k)
+        if recall != 1.0:
+            raise GalleryError(
+                f"the search found {recall:.4f} of what brute force finds, which must be 1.0; "
+                "run `hashsearch verify` on the gallery, and report it if that passes"
+            )
+        timed = [
+            {"operation": name, "k": k if name == "nearest" else None, **_rates(search, queries)}
+            for name, search in operations.items()
+        ]
+    return {
+        "queries": len(queries),
+        "radius": radius,
+        "threads": threads,
+        "recall": recall,
+        "recall_queries": min(len(queries), _CHECKED),
+        "operations": timed,
+    }
+
+
+def build_and_time(
+    codes: Codes,
+    queries: Codes,
+    *,
+    n_bits: int,
+    fine_bits: int,
+    radius: int,
+    threads: int = 1,
+) -> tuple[Gallery, dict[str, Any]]:
+    """Build a gallery of these codes, write it, open it, and time it as :func:`time_gallery`.
+
+    Args:
+        codes: ``uint8 (n, code_bytes)``.
+        queries: ``uint8 (q, code_bytes)``.
+        n_bits: length of the semantic code.
+        fine_bits: length of the fine code.
+        radius: of the ball, in bits.
+        threads: that FAISS may use.
+
+    Returns:
+        The gallery in memory, and what :func:`time_gallery` returns with ``items``,
+        ``distinct_codes``, ``build_s`` (sorting, indexing and writing), ``open_s``,
+        ``file_bytes``, ``bytes_per_item`` (of the file: codes, ids, indexes) and
+        ``code_bytes``.
+    """
+    with tempfile.TemporaryDirectory(prefix="hashsearch-bench-") as folder, search_threads(threads):
+        path = Path(folder) / "gallery.h5"
+        start = time.perf_counter()
+        built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits)
+        built.save(path)
+        build_s = time.perf_counter() - start
+        start = time.perf_counter()
+        opened = Gallery.open(path)
+        open_s = time.perf_counter() - start
+        timed = time_gallery(opened, queries, radius=radius, threads=threads)
+        return built, {
+            **size_of(built, path.stat().st_size),
+            "build_s": round(build_s, 3),
+            "open_s": round(open_s, 4),
+            **timed,
+        }
+
+
+def size_of(gallery: Gallery, file_bytes: int | None) -> dict[str, Any]:
+    """Items, distinct semantic codes and bytes, ready for JSON."""
+    semantic = split_codes(gallery.codes(), gallery.n_bits)[0]
+    return {
+        "items": len(gallery),
+        "distinct_codes": len(np.unique(semantic, axis=0)),
+        "code_bytes": (gallery.n_bits + gallery.fine_bits) // 8,
+        "file_bytes": file_bytes,
+        "bytes_per_item": None if file_bytes is None else round(file_bytes / len(gallery), 1),
+    }
+
+
+def brute_force_recall(gallery: Gallery, queries: Codes, *, radius: int, k: int) -> float:
+    """The share of right answers that the search gives, of `nearest` and `within` together.
+
+    Right by the slow reference alone: for `nearest`, an item that is no further back in
+    the one order than the k-th (items equal there may stand for each other); for
+    `within`, an item of the ball. A wrong item, or one given twice, takes a right one's
+    place.
+
+    Args:
+        gallery: is searched.
+        queries: ``uint8 (q, code_bytes)``.
+        radius: of the ball, in bits.
+        k: matches wanted of `nearest`.
+
+    Returns:
+        From 0 to 1; 1.0 means that every answer is right and complete.
+    """
+    codes = gallery.codes()
+    semantic = split_codes(codes, gallery.n_bits)[0]
+    found = wanted = 0
+    for number in range(len(queries)):
+        query = queries[number : number + 1]
+        keys = one_order_keys(query, codes, gallery.n_bits, radius)[0]
+        cut = min(k, len(codes))
+        distance = hamming_distance(split_codes(query, gallery.n_bits)[0], semantic)[0]
+        nearest = gallery.nearest(query, k=k, radius=radius).rows
+        within = gallery.within(query, radius=radius).rows
+        for rows, right, size in (
+            (nearest, keys <= np.partition(keys, cut - 1)[cut - 1], cut),
+            (within, distance <= radius, int((distance <= radius).sum())),
+        ):
+            found += int(right[np.unique(rows)].sum()) - max(len(rows) - size, 0)
+            wanted += size
+    return found / wanted
+
+
+def _rates(search: Search, queries: Codes) -> dict[str, float]:
+    search_times(search, queries[:_WARM_UP])
+    single = summarise(search_times(search, queries))
+    batches = []
+    for _ in range(_BATCHES):
+        start = time.perf_counter()
+        search(queries)
+        batches.append(time.perf_counter() - start)
+    batched = round(len(queries) / float(np.median(batches)), 1)
+    return {**single, "batched_queries_per_s": batched}

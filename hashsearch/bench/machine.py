@@ -1,0 +1,59 @@
+"""The machine that a number was measured on: what matters to the number, no names, no paths."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+__all__ = ["describe_machine"]
+
+_PACKAGES = ("hashsearch", "numpy", "scipy", "h5py", "onnxruntime", "faiss-cpu", "faiss-gpu")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory, system and package versions, ready for JSON.
+
+    Returns:
+        ``cpu`` (model), ``cores`` (that this process may use), ``memory_gib`` (of the
+        machine, None where the system does not say), ``system``, ``python``,
+        ``packages`` (version by distribution name, installed ones only).
+    """
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(models), "") or platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):  # not every system names both
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,252 @@
+"""How good the codes of a gallery are, from codes and labels alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashsearch.codes import hamming_distance, split_codes
+from hashsearch.errors import ArgumentError
+from hashsearch.metrics import DistanceHistogram, bootstrap_interval, mean
+
+__all__ = [
+    "count_distances",
+    "estimate",
+    "one_order_map",
+    "quality",
+    "same_item_recall",
+]
+
+Codes = npt.NDArray[np.uint8]
+Labels = npt.NDArray[Any]
+
+_BLOCK = 2**22  # distances held at once: 16 MB of int32
+_CUTS = (10, 100)
+_SAME_ITEM_CUTS = (1, 10)
+
+
+def estimate(values: npt.NDArray[np.float64], *, seed: int = 0) -> dict[str, Any]:
+    """The mean over queries with its 95 % bootstrap interval, ready for JSON.
+
+    Args:
+        values: ``float64 (q,)``, NaN where undefined.
+        seed: of the bootstrap.
+
+    Returns:
+        ``value``, ``low``, ``high`` (None where no query is defined), ``defined`` and
+        ``undefined``, the numbers of queries.
+
+    >>> estimate(np.array([1.0, 1.0, np.nan]))
+    {'value': 1.0, 'low': 1.0, 'high': 1.0, 'defined': 2, 'undefined': 1}
+    """
+    average = mean(values)
+    low, high = bootstrap_interval(values, seed=seed)
+    return {
+        "value": _number(average.value),
+        "low": _number(low),
+        "high": _number(high),
+        "defined": average.defined,
+        "undefined": average.undefined,
+    }
+
+
+def count_distances(
+    queries: Codes, query_labels: Labels, gallery: Codes, gallery_labels: Labels, n_bits: int
+) -> DistanceHistogram:
+    """Gallery items, and those of the query's own class, at each semantic distance.
+
+    Distances are taken to the distinct semantic codes alone and weighted by how many
+    items, and how many of each class, share a code: the same counts as over all items,
+    at a fraction of the work where many share one.
+
+    Args:
+        queries: ``uint8 (q, code_bytes)``.
+        query_labels: ``(q,)``, of the dtype of ``gallery_labels``.
+        gallery: ``uint8 (n, code_bytes)``.
+        gallery_labels: ``(n,)``.
+        n_bits: length of the semantic code.
+
+    Raises:
+        ArgumentError: numbers of codes and labels that differ.
+    """
+    if len(queries) != len(query_labels) or len(gallery) != len(gallery_labels):
+        raise ArgumentError(
+            f"{len(queries)} queries with {len(query_labels)} labels and {len(gallery)} items "
+            f"with {len(gallery_labels)}: give one label each"
+        )
+    distinct, code_of = np.unique(split_codes(gallery, n_bits)[0], axis=0, return_inverse=True)
+    # bincount takes weights as float64, which is exact for counts below 2**53.
+    items_of_code = np.bincount(code_of).astype(np.float64)
+    classes, class_of = np.unique(gallery_labels, return_inverse=True)
+    in_class = [
+        np.unique(code_of[class_of == number], return_counts=True) for number in range(len(classes))
+    ]
+    own_class = {label: number for number, label in enumerate(classes.tolist())}
+    semantic = split_codes(queries, n_bits)[0]
+
+    items = np.zeros((len(queries), n_bits + 1), dtype=np.int64)
+    relevant = np.zeros_like(items)
+    step = max(1, _BLOCK // len(distinct))
+    labels = query_labels.tolist()
+    for start in range(0, len(queries), step):
+        block = hamming_distance(semantic[start : start + step], distinct)
+        for query, distance in enumerate(block, start):
+            items[query] = np.bincount(distance, items_of_code, n_bits + 1)
+            number = own_class.get(labels[query])
+            if number is not None:
+                rows, counts = in_class[number]
+                relevant[query] = np.bincount(distance[rows], counts, n_bits + 1)
+    return DistanceHistogram(items, relevant)
+
+
+def quality(
+    queries: Codes,
+    query_labels: Labels,
+    gallery: Codes,
+    gallery_labels: Labels,
+    *,
+    n_bits: int,
+    radius: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Ranking and ball by the semantic code; items of the query's class are its neighbours.
+
+    Args:
+        queries: ``uint8 (q, code_bytes)``.
+        query_labels: ``(q,)``.
+        gallery: ``uint8 (n, code_bytes)``.
+        gallery_labels: ``(n,)``.
+        n_bits: length of the semantic code.
+        radius: of the ball, in bits.
+        seed: of the bootstrap.
+
+    Returns:
+        Ready for JSON: ``map`` (tie-aware), ``precision_within``, ``recall_within``,
+        ``precision_at`` (by k), each as :func:`estimate` gives it; ``empty_balls`` (a
+        share), ``mean_ball_size`` (items); ``curve``: mean precision and recall within
+        each radius from 0 to ``n_bits``.
+    """
+    histogram = count_distances(queries, query_labels, gallery, gallery_labels, n_bits)
+    balls = histogram.ball_size(radius)
+    precision, recall = histogram.precision_recall_curve()
+    return {
+        "neighbours": "same-type",
+        "queries": len(queries),
+        "items": len(gallery),
+        "radius": radius,
+        "map": estimate(histogram.average_precision(), seed=seed),
+        "precision_within": estimate(histogram.precision_within(radius), seed=seed),
+        "recall_within": estimate(histogram.recall_within(radius), seed=seed),
+        "empty_balls": float(np.mean(balls == 0)),
+        "mean_ball_size": float(np.mean(balls)),
+        "precision_at": {
+            str(k): estimate(histogram.precision_at(k), seed=seed)
+            for k in _CUTS
+            if k <= len(gallery)
+        },
+        "curve": {
+            "radius": list(range(n_bits + 1)),
+            "precision": [_number(value) for value in precision],
+            "recall": [_number(value) for value in recall],
+        },
+    }
+
+
+def one_order_keys(queries: Codes, gallery: Codes, n_bits: int, radius: int) -> npt.NDArray[np.int32]:
+    """The place of every item in the one order, as one integer; equal where only ids decide.
+
+    Args:
+        queries: ``uint8 (q, code_bytes)``.
+        gallery: ``uint8 (n, code_bytes)``.
+        n_bits: length of the semantic code.
+        radius: of the ball, in bits.
+
+    Returns:
+        ``int32 (q, n)``: bits outside the ball, times the code's length plus one, plus
+        the full distance.
+    """
+    semantic, fine = split_codes(queries, n_bits), split_codes(gallery, n_bits)
+    distance = hamming_distance(semantic[0], fine[0])
+    full = distance + hamming_distance(semantic[1], fine[1])
+    keys = np.maximum(distance - radius, 0) * (8 * queries.shape[1] + 1) + full
+    return keys.astype(np.int32, copy=False)
+
+
+def one_order_map(
+    queries: Codes,
+    query_labels: Labels,
+    gallery: Codes,
+    gallery_labels: Labels,
+    *,
+    n_bits: int,
+    radius: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Tie-aware mAP of the order that a search returns: ball first, then the whole code.
+
+    Takes and returns what :func:`quality` does, of ``map`` alone. It looks at every pair
+    of query and item, so it is for galleries of thousands.
+    """
+    step = max(1, _BLOCK // (16 * len(gallery)))
+    values = [
+        DistanceHistogram.of(
+            one_order_keys(queries[start : start + step], gallery, n_bits, radius),
+            query_labels[start : start + step, None] == gallery_labels[None, :],
+        ).average_precision()
+        for start in range(0, len(queries), step)
+    ]
+    return estimate(np.concatenate(values), seed=seed)
+
+
+def same_item_recall(
+    views: Codes,
+    items: npt.NDArray[np.int64],
+    gallery: Codes,
+    *,
+    n_bits: int,
+    radius: int,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How often the very item of a deformed view is among the first 1 and 10.
+
+    By the one order. The items that tie with it share the places they take: it is among
+    the first k in the share of their orders where it comes that early.
+
+    Args:
+        views: ``uint8 (q, code_bytes)``, codes of the views.
+        items: ``int64 (q,)``, the gallery item that each view shows.
+        gallery: ``uint8 (n, code_bytes)``.
+        n_bits: length of the semantic code.
+        radius: of the ball, in bits.
+        seed: of the bootstrap.
+
+    Returns:
+        ``recall_at`` by k, each as :func:`estimate` gives it; ready for JSON.
+    """
+    before = np.empty(len(views), dtype=np.int64)
+    tied = np.empty(len(views), dtype=np.int64)
+    step = max(1, _BLOCK // len(gallery))
+    for start in range(0, len(views), step):
+        part = slice(start, start + step)
+        keys = one_order_keys(views[part], gallery, n_bits, radius)
+        own = np.take_along_axis(keys, items[part, None], axis=1)
+        before[part] = (keys < own).sum(axis=1)
+        tied[part] = (keys == own).sum(axis=1)
+    return {
+        "neighbours": "same-item",
+        "queries": len(views),
+        "items": len(gallery),
+        "radius": radius,
+        "recall_at": {
+            str(k): estimate(np.clip((k - before) / tied, 0.0, 1.0), seed=seed)
+            for k in _SAME_ITEM_CUTS
+        },
+    }
+
+
+def _number(value: float) -> float | None:
+    """A float that JSON can hold."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,1 @@
+"""Where images, labels and splits come from; one file a source."""

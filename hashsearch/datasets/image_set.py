@@ -1,0 +1,65 @@
+"""A labelled set of images of one size, in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hashsearch.errors import DatasetError
+
+__all__ = ["ImageSet"]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images, what they show, and what they are called.
+
+    Attributes:
+        images: ``uint8 (n, h, w)``, grey.
+        labels: ``int64 (n,)``, indices into ``class_names``.
+        class_names: one name a class.
+        ids: one unique id an image.
+
+    Raises:
+        DatasetError: the parts do not fit together.
+    """
+
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.int64]
+    class_names: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.labels) == len(self.ids):
+            raise DatasetError(
+                f"{len(self.images)} images, {len(self.labels)} labels and {len(self.ids)} ids: "
+                "there must be one of each for every item"
+            )
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(
+            self.class_names
+        ):
+            raise DatasetError(f"labels must lie between 0 and {len(self.class_names) - 1}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """The images as an encoder takes them: ``uint8 (n, 1, h, w)``, a view."""
+        return self.images[:, None]
+
+    @property
+    def label_names(self) -> list[str]:
+        """One class name an image."""
+        return [self.class_names[label] for label in self.labels]
+
+    def subset(self, rows: npt.NDArray[np.int64]) -> ImageSet:
+        """The images at ``rows`` (``int64 (m,)``), in that order."""
+        return ImageSet(
+            images=self.images[rows],
+            labels=self.labels[rows],
+            class_names=self.class_names,
+            ids=tuple(self.ids[row] for row in rows),
+        )

@@ -1,0 +1,271 @@
+"""Encoder: one ``.onnx`` file that turns images into codes.
+
+The file's metadata carries a JSON record of how to feed the network and where it comes
+from. ONNX Runtime executes it; nothing is unpickled, and no code beside the standard
+operators runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from PIL import Image
+
+from hashsearch.codes import check_bit_counts, pack_bits
+from hashsearch.errors import ArgumentError, EncoderError
+from hashsearch.images import ImageSource, Preprocessing, normalise, to_pixels
+
+__all__ = ["METADATA_KEY", "Encoder", "EncoderRecord", "pretrained"]
+
+METADATA_KEY = "hashsearch"
+"""Where the record stands among the model's metadata properties."""
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class EncoderRecord:
+    """What an encoder knows about itself; JSON in the metadata of its ``.onnx`` file.
+
+    Attributes:
+        name: what people call it.
+        n_bits: length of the semantic code.
+        fine_bits: length of the fine code; 0 where there is none.
+        preprocessing: how images become its input.
+        class_names: item types that it was trained on.
+        objective: name of the training objective.
+        weights: weight of each of the objective's terms, and of the fine head's loss.
+        backbone: name of the network in front of the heads.
+        dataset: what it was trained on.
+        neighbour_rule: what counted as relevant in training.
+        seed: of everything random in training.
+        training: schedule, machine settings and a row an epoch.
+        figures: what was measured, by name.
+        packages: versions of what trained and exported it.
+        created: date and time, ISO 8601, UTC.
+    """
+
+    name: str
+    n_bits: int
+    fine_bits: int
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    objective: str
+    weights: dict[str, float]
+    backbone: str
+    dataset: str
+    neighbour_rule: str
+    seed: int
+    training: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+
+    def to_json(self) -> str:
+        """The record as it stands in the file."""
+        record = {"format_version": FORMAT_VERSION, **asdict(self)}
+        return json.dumps(record, sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> EncoderRecord:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            EncoderError: not JSON, of a newer format, or with a field missing.
+        """
+        try:
+            record = json.loads(text)
+            version = record.pop("format_version")
+            if version > FORMAT_VERSION:
+                raise EncoderError(f"format version {version} is newer than this hashsearch")
+            record["preprocessing"] = Preprocessing.from_record(record["preprocessing"])
+            record["class_names"] = tuple(record["class_names"])
+            made = cls(**record)
+            check_bit_counts(made.n_bits, made.fine_bits)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise EncoderError(f"its record is not usable ({error})") from error
+        return made
+
+
+class Encoder:
+    """Images to packed codes.
+
+    Args:
+        model: the bytes of an ``.onnx`` file.
+        name: what messages call it.
+        threads: that ONNX Runtime may use for one batch; None takes all cores.
+
+    Raises:
+        EncoderError: not an encoder, damaged, or with operators or files outside the
+            standard ONNX domain.
+    """
+
+    def __init__(self, model: bytes, *, name: str = "encoder", threads: int | None = None) -> None:
+        self.session = _session(model, name, threads)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise EncoderError(
+                f"{name} is an ONNX model but no hashsearch encoder (it has no record); "
+                "make one with `hashsearch train`"
+            )
+        try:
+            self.record = EncoderRecord.from_json(metadata[METADATA_KEY])
+        except EncoderError as error:
+            raise EncoderError(
+                f"{name}: {error}; export it anew with `hashsearch train`"
+            ) from error
+        self.name = name
+        self.fingerprint = hashlib.sha256(model).hexdigest()
+        self._input = self.session.get_inputs()[0].name
+        self._check_outputs()
+
+    @classmethod
+    def load(
+        cls, name_or_path: str | os.PathLike[str], *, threads: int | None = None
+    ) -> Encoder:
+        """An encoder that ships (by name) or any other (by the path of its ``.onnx`` file).
+
+        Raises:
+            EncoderError: there is none of this name, or the file is not an encoder.
+        """
+        shipped = pretrained()
+        path = shipped.get(str(name_or_path), Path(name_or_path))
+        try:
+            model = path.read_bytes()
+        except FileNotFoundError as error:
+            raise EncoderError(
+                f"no encoder {name_or_path}: name an .onnx file or one that ships "
+                f"({', '.join(shipped)})"
+            ) from error
+        except OSError as error:
+            raise EncoderError(f"{path} cannot be read ({error.strerror})") from error
+        return cls(model, name=path.stem if path in shipped.values() else str(path), threads=threads)
+
+    @property
+    def n_bits(self) -> int:
+        """Length of the semantic code, in bits."""
+        return self.record.n_bits
+
+    @property
+    def fine_bits(self) -> int:
+        """Length of the fine code, in bits."""
+        return self.record.fine_bits
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images become input."""
+        return self.record.preprocessing
+
+    @property
+    def code_bytes(self) -> int:
+        """Width of a code, in bytes."""
+        return (self.n_bits + self.fine_bits) // 8
+
+    def encode(
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 256
+    ) -> npt.NDArray[np.uint8]:
+        """Codes of images of any kind.
+
+        Args:
+            images: paths, encoded bytes, streams, Pillow images or arrays; any iterable,
+                read a batch at a time. One such image alone is taken as a list of one.
+            batch_size: how many images the network sees at once.
+
+        Returns:
+            ``uint8 (n, code_bytes)``.
+
+        Raises:
+            ImageError: an image is unreadable; nothing is returned for the others.
+        """
+        if isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read"):
+            images = [images]  # type: ignore[list-item]  # the check above is what the type says
+        batches = _batches(iter(images), batch_size)
+        parts = [
+            self.encode_pixels(
+                np.stack([to_pixels(image, self.preprocessing) for image in batch]),
+                batch_size=batch_size,
+            )
+            for batch in batches
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, self.code_bytes), np.uint8)
+
+    def encode_pixels(
+        self, pixels: npt.NDArray[np.uint8], *, batch_size: int = 256
+    ) -> npt.NDArray[np.uint8]:
+        """Codes of images that are already what :func:`~hashsearch.images.to_pixels` returns.
+
+        Args:
+            pixels: ``uint8 (n, channels, size, size)``.
+            batch_size: how many images the network sees at once.
+
+        Returns:
+            ``uint8 (n, code_bytes)``.
+
+        Raises:
+            ArgumentError: another shape or dtype.
+        """
+        size, channels = self.preprocessing.size, self.preprocessing.channels
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (channels, size, size):
+            raise ArgumentError(
+                f"pixels must be uint8 (n, {channels}, {size}, {size}), not {pixels.dtype} "
+                f"{pixels.shape}; `encode` takes images of any size"
+            )
+        codes = np.empty((len(pixels), self.code_bytes), dtype=np.uint8)
+        for start in range(0, len(pixels), batch_size):
+            batch = pixels[start : start + batch_size]
+            outputs = self.session.run(
+                None, {self._input: normalise(batch, self.preprocessing)}
+            )
+            codes[start : start + len(batch)] = pack_bits(np.concatenate(outputs, axis=1) >= 0)
+        return codes
+
+    def _check_outputs(self) -> None:
+        expected = [bits for bits in (self.n_bits, self.fine_bits) if bits]
+        widths = [output.shape[-1] for output in self.session.get_outputs()]
+        if widths != expected:
+            raise EncoderError(
+                f"{self.name} puts out {widths} values where its record says {expected}; "
+                "export it anew with `hashsearch train`"
+            )
+
+
+def pretrained() -> dict[str, Path]:
+    """The encoders that ship with the package, by name."""
+    folder = Path(str(resources.files("hashsearch") / "pretrained"))
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+
+
+def _session(model: bytes, name: str, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        # From bytes, a model has no folder, so ONNX Runtime refuses external-data tensors;
+        # and without registered libraries only its built-in operators resolve.
+        session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
+        reason = str(error).strip().splitlines()[0]
+        raise EncoderError(
+            f"{name} is not an ONNX model that can be run ({reason}); "
+            "make an encoder with `hashsearch train`"
+        ) from error
+    return session
+
+
+def _batches(images: Iterator[ImageSource], size: int) -> Iterator[list[ImageSource]]:
+    while batch := list(itertools.islice(images, size)):
+        yield batch

@@ -1,0 +1,102 @@
+"""What can go wrong, as one tree of exceptions.
+
+Every error that hashsearch raises on purpose is a :class:`HashsearchError`. Its
+message is one line that names the file or value at fault and says what to do next,
+so the command line can print it as it stands::
+
+    HashsearchError
+    ├── ArgumentError (also a ValueError)   a k, radius or bit count that cannot be
+    ├── ImageError                          a file or array that is no readable image
+    ├── CodesError (also a ValueError)      codes of the wrong shape, dtype or width
+    ├── EncoderError                        an .onnx file that is not an encoder
+    ├── DatasetError                        a data set that is damaged
+    │   └── DatasetMissing                  ... or not there
+    ├── GalleryError                        a gallery that cannot be used
+    │   ├── GalleryMissing                  there is none at this path
+    │   ├── GalleryDamaged                  truncated, altered, or not a gallery
+    │   ├── GalleryBusy                     another process is writing it
+    │   ├── GalleryWriteError               the folder or the disk refuses it
+    │   └── EncoderMismatch                 built with another encoder
+    ├── TrainingError                       a training run that cannot start or go on
+    └── ExtraMissing                        an optional dependency is not installed
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "CodesError",
+    "DatasetError",
+    "DatasetMissing",
+    "EncoderError",
+    "EncoderMismatch",
+    "ExtraMissing",
+    "GalleryBusy",
+    "GalleryDamaged",
+    "GalleryError",
+    "GalleryMissing",
+    "GalleryWriteError",
+    "HashsearchError",
+    "ImageError",
+    "TrainingError",
+]
+
+
+class HashsearchError(Exception):
+    """The root: catch this to catch everything that hashsearch raises on purpose."""
+
+
+class ArgumentError(HashsearchError, ValueError):
+    """A value outside what a call accepts."""
+
+
+class ImageError(HashsearchError):
+    """A file, byte string or array that is no readable image."""
+
+
+class CodesError(HashsearchError, ValueError):
+    """Codes of the wrong shape, dtype or width."""
+
+
+class EncoderError(HashsearchError):
+    """An ``.onnx`` file that is not a hashsearch encoder, or not a safe one."""
+
+
+class DatasetError(HashsearchError):
+    """A data set that is damaged."""
+
+
+class DatasetMissing(DatasetError):
+    """A data set that is in none of the places where it was looked for."""
+
+
+class GalleryError(HashsearchError):
+    """A gallery that cannot be used."""
+
+
+class GalleryMissing(GalleryError):
+    """No gallery at this path."""
+
+
+class GalleryDamaged(GalleryError):
+    """A truncated, altered or foreign gallery file."""
+
+
+class GalleryBusy(GalleryError):
+    """Another process is writing this gallery."""
+
+
+class GalleryWriteError(GalleryError):
+    """The folder or the disk refuses the gallery; the old one, if any, is whole."""
+
+
+class EncoderMismatch(GalleryError):
+    """The gallery was built with another encoder than the one searched with."""
+
+
+class TrainingError(HashsearchError):
+    """A training run that cannot start or cannot go on."""
+
+
+class ExtraMissing(HashsearchError):
+    """An optional dependency is not installed."""

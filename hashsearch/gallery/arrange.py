@@ -1,0 +1,169 @@
+"""Codes and what belongs to them, in the caller's order -> the arrays of a gallery."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashsearch.codes import check_bit_counts, check_codes, split_codes
+from hashsearch.errors import ArgumentError
+from hashsearch.gallery.content import Content
+from hashsearch.gallery.hamming_index import serialised_indexes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["arrange"]
+
+
+def arrange(
+    codes: npt.ArrayLike,
+    *,
+    n_bits: int,
+    fine_bits: int,
+    ids: Sequence[str] | None,
+    labels: Sequence[str | None] | None,
+    paths: Sequence[str | None] | None,
+    thumbnails: Sequence[bytes | None] | None,
+    encoder_fingerprint: str | None,
+    encoder_name: str | None,
+    indexes: Sequence[str],
+) -> Content:
+    """Sort the items by semantic code, then by id, and index the distinct codes.
+
+    Args and errors are those of :meth:`hashsearch.gallery.Gallery.from_codes`.
+    """
+    check_bit_counts(n_bits, fine_bits)
+    codes = check_codes(codes, n_bits, fine_bits)
+    n_items = len(codes)
+    if n_items == 0:
+        raise ArgumentError("a gallery needs at least one item, but codes is empty")
+    semantic, fine = split_codes(codes, n_bits)
+    id_column = _default_ids(n_items) if ids is None else _id_column(ids, n_items)
+
+    order = np.lexsort((id_column, *reversed(_sort_keys(semantic))))
+    semantic = semantic[order]
+    changes = np.any(semantic[1:] != semantic[:-1], axis=1)
+    begins = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    distinct = np.ascontiguousarray(semantic[begins])
+
+    datasets: dict[str, npt.NDArray[Any]] = {
+        "codes/distinct": distinct,
+        "codes/offsets": np.append(begins, n_items).astype(np.uint64),
+        "items/id": id_column[order],
+    }
+    if fine_bits:
+        datasets["items/fine"] = np.ascontiguousarray(fine[order])
+    if labels is not None:
+        datasets.update(_label_columns(labels, order))
+    if paths is not None:
+        column = _text_column(["" if path is None else path for path in paths], "paths", n_items)
+        datasets["items/path"] = column[order]
+    if thumbnails is not None:
+        datasets.update(_thumbnail_columns(thumbnails, order))
+    datasets.update(serialised_indexes(distinct, indexes))
+    return Content(
+        n_bits=n_bits,
+        fine_bits=fine_bits,
+        n_items=n_items,
+        n_distinct=len(distinct),
+        encoder_fingerprint=encoder_fingerprint or None,
+        encoder_name=encoder_name or None,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        datasets=datasets,
+    )
+
+
+def _sort_keys(semantic: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint64]]:
+    """Columns of ``uint64 (n,)`` whose order, first column first, is the order of the bytes."""
+    n_items, width = semantic.shape
+    padded = np.zeros((n_items, -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = semantic
+    return list(padded.view(">u8").astype(np.uint64).T)
+
+
+def _default_ids(n_items: int) -> npt.NDArray[Any]:
+    return np.arange(n_items).astype(f"S{len(str(n_items - 1))}")
+
+
+def _id_column(ids: Sequence[str], n_items: int) -> npt.NDArray[Any]:
+    ids = list(ids)
+    column = _text_column(ids, "ids", n_items)
+    seen: set[str] = set(ids)
+    if "" in seen:
+        raise ArgumentError(f"ids[{ids.index('')}] is empty; every item needs an id")
+    if len(seen) < n_items:
+        seen.clear()
+        for place, name in enumerate(ids):
+            if name in seen:
+                raise ArgumentError(
+                    f"ids must be unique, but {name!r} is both ids[{ids.index(name)}] "
+                    f"and ids[{place}]; rename or drop one"
+                )
+            seen.add(name)
+    return column
+
+
+def _text_column(values: Sequence[str], what: str, n_items: int | None) -> npt.NDArray[Any]:
+    """``S (n)``: the values as fixed-width UTF-8."""
+    if n_items is not None:
+        _check_length(values, what, n_items)
+    encoded = []
+    for place, value in enumerate(values):
+        if not isinstance(value, str):
+            raise ArgumentError(f"{what}[{place}] must be a str, not {type(value).__name__}")
+        if "\0" in value:
+            raise ArgumentError(f"{what}[{place}] holds a NUL character: {value!r}; remove it")
+        try:
+            encoded.append(value.encode())
+        except UnicodeEncodeError:
+            raise ArgumentError(
+                f"{what}[{place}] cannot be written as UTF-8: {value!r}; rename it"
+            ) from None
+    # HDF5 has no strings of width 0.
+    return np.array(encoded, dtype=f"S{max(1, max(map(len, encoded)))}")
+
+
+def _label_columns(
+    labels: Sequence[str | None], order: npt.NDArray[np.intp]
+) -> dict[str, npt.NDArray[Any]]:
+    _check_length(labels, "labels", len(order))
+    given = [label for label in labels if label is not None]
+    if not given:
+        return {}
+    _text_column(given, "labels", None)  # refuses what cannot be sorted or written
+    names = sorted(set(given))
+    number: dict[str | None, int] = {name: place for place, name in enumerate(names)}
+    number[None] = -1
+    return {
+        "labels/name": _text_column(names, "labels", None),
+        "items/label": np.array([number[label] for label in labels], np.int32)[order],
+    }
+
+
+def _thumbnail_columns(
+    thumbnails: Sequence[bytes | None], order: npt.NDArray[np.intp]
+) -> dict[str, npt.NDArray[Any]]:
+    _check_length(thumbnails, "thumbnails", len(order))
+    for place, picture in enumerate(thumbnails):
+        if picture is not None and not isinstance(picture, bytes):
+            raise ArgumentError(
+                f"thumbnails[{place}] must be bytes (a JPEG) or None, not {type(picture).__name__}"
+            )
+    pictures = [thumbnails[place] or b"" for place in order.tolist()]
+    blob = np.frombuffer(b"".join(pictures), np.uint8)
+    if not blob.size:
+        return {}
+    ends = np.cumsum([len(picture) for picture in pictures], dtype=np.uint64)
+    return {
+        "items/thumbnail": blob,
+        "items/thumbnail_offsets": np.concatenate([np.zeros(1, np.uint64), ends]),
+    }
+
+
+def _check_length(values: Sequence[object], what: str, n_items: int) -> None:
+    if len(values) != n_items:
+        raise ArgumentError(f"{what} has {len(values)} entries for {n_items} codes; give one each")

@@ -1,0 +1,137 @@
+"""What a gallery holds: a few facts, and named arrays in memory or mapped from a file.
+
+The names of the arrays are the names of the datasets in a gallery file, so that a gallery
+is the same thing before it is saved and after it is opened. ``n`` items have ``u``
+distinct semantic codes; a *row* is an item's place, and rows are sorted by semantic code
+(as bytes), then by id (as UTF-8 bytes):
+
+- ``codes/distinct`` ``uint8 (u, n_bits // 8)``, ascending
+- ``codes/offsets`` ``uint64 (u + 1)``: the rows of code ``i`` are ``offsets[i]:offsets[i + 1]``
+- ``items/fine`` ``uint8 (n, fine_bits // 8)``, absent when ``fine_bits`` is 0
+- ``items/id`` ``S (n)``, unique UTF-8
+- ``items/label`` ``int32 (n)`` into ``labels/name`` ``S (labels)``, -1: none; absent without labels
+- ``items/path`` ``S (n)``, empty: none; absent without paths
+- ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``; absent
+  without thumbnails
+- ``faiss/<kind>`` ``uint8 (bytes)``: a serialised index over ``codes/distinct``
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hashsearch.errors import ArgumentError, GalleryDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["Content", "HasContent"]
+
+
+@dataclass(frozen=True)
+class Content:
+    """The facts and the arrays of one gallery, with the look-ups by row."""
+
+    n_bits: int
+    fine_bits: int
+    n_items: int
+    n_distinct: int
+    encoder_fingerprint: str | None
+    encoder_name: str | None
+    created: str
+    datasets: Mapping[str, npt.NDArray[Any]]
+    path: Path | None = None
+    file_bytes: int | None = None
+
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """``int64 (u + 1)``: where the rows of each distinct code begin and end.
+
+        Raises:
+            GalleryDamaged: they are not ascending from 0 to ``n``.
+        """
+        offsets = self.datasets["codes/offsets"].view(np.int64)
+        if offsets[0] != 0 or offsets[-1] != self.n_items or np.any(offsets[1:] <= offsets[:-1]):
+            raise GalleryDamaged(
+                f"{self.path} is damaged (codes/offsets is not ascending); "
+                "rebuild it with `hashsearch build-index`"
+            )
+        return offsets
+
+    def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
+        """The whole codes of these rows, all by default.
+
+        Returns:
+            ``uint8 (rows, (n_bits + fine_bits) // 8)``.
+        """
+        rows = self._rows(rows)
+        place = np.searchsorted(self.offsets(), rows, side="right") - 1
+        parts = [self.datasets["codes/distinct"][place]]
+        if self.fine_bits:
+            parts.append(self.datasets["items/fine"][rows])
+        return np.hstack(parts)
+
+    def ids(self, rows: npt.ArrayLike | None = None) -> list[str]:
+        """The ids of these rows, all by default."""
+        return _texts(self.datasets["items/id"][self._rows(rows)])
+
+    def labels(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
+        """The labels of these rows, all by default; None where an item has none."""
+        rows = self._rows(rows)
+        if "items/label" not in self.datasets:
+            return [None] * len(rows)
+        names: list[str | None] = [*self.label_names(), None]  # so that -1 finds None
+        return [names[index] for index in self.datasets["items/label"][rows].tolist()]
+
+    def label_names(self) -> list[str]:
+        """The distinct labels, sorted; ``items/label`` counts in this list."""
+        if "labels/name" not in self.datasets:
+            return []
+        return _texts(self.datasets["labels/name"])
+
+    def paths(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
+        """The image paths of these rows, all by default; None where an item has none."""
+        rows = self._rows(rows)
+        if "items/path" not in self.datasets:
+            return [None] * len(rows)
+        return [path or None for path in _texts(self.datasets["items/path"][rows])]
+
+    def thumbnail(self, row: int) -> bytes | None:
+        """The small picture of this row as it was given (JPEG bytes), or None."""
+        (row,) = self._rows([row]).tolist()
+        if "items/thumbnail" not in self.datasets:
+            return None
+        begin, end = self.datasets["items/thumbnail_offsets"][row : row + 2].tolist()
+        return self.datasets["items/thumbnail"][begin:end].tobytes() or None
+
+    def _rows(self, rows: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
+        if rows is None:
+            return np.arange(self.n_items)
+        array = np.asarray(rows)
+        if array.size == 0:
+            return np.zeros(0, np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise ArgumentError(f"rows must be whole numbers (m,), not {array.dtype} {array.shape}")
+        if array.min() < 0 or array.max() >= self.n_items:
+            raise ArgumentError(
+                f"rows must lie in 0 .. {self.n_items - 1}, not {array.min()} .. {array.max()}"
+            )
+        return array.astype(np.int64, copy=False)
+
+
+class HasContent(Protocol):
+    """Whatever can be written to a gallery file."""
+
+    @property
+    def content(self) -> Content:
+        """The facts and arrays to write."""
+        ...
+
+
+def _texts(column: npt.NDArray[Any]) -> list[str]:
+    """Fixed-width UTF-8 to str; NumPy strips the padding."""
+    return [value.decode() for value in column.tolist()]

@@ -1,0 +1,314 @@
+"""A gallery: the images that can be found, and the search for them."""
+
+from __future__ import annotations
+
+import operator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hashsearch.codes import check_codes, split_codes
+from hashsearch.errors import ArgumentError, EncoderMismatch
+from hashsearch.gallery.arrange import arrange
+from hashsearch.gallery.file import read, writing
+from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
+from hashsearch.gallery.matches import Matches
+from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from hashsearch.gallery.content import Content
+
+__all__ = ["Gallery"]
+
+
+class Gallery:
+    """Items with their codes, searchable; :meth:`open` or :meth:`from_codes` makes one.
+
+    A gallery never changes. A *row* is an item's place in it: items are sorted by semantic
+    code, then by id.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Gallery:
+        """Open a gallery file; nothing of it stays locked.
+
+        Raises:
+            GalleryMissing: there is no file of this name.
+            GalleryDamaged: truncated, altered, or no gallery. Damage to an array shows when
+                the array is first used, here or in a later call.
+        """
+        return cls(read(path))
+
+    @classmethod
+    def from_codes(
+        cls,
+        codes: npt.ArrayLike,
+        *,
+        n_bits: int = 48,
+        fine_bits: int = 64,
+        ids: Sequence[str] | None = None,
+        labels: Sequence[str | None] | None = None,
+        paths: Sequence[str | None] | None = None,
+        thumbnails: Sequence[bytes | None] | None = None,
+        encoder_fingerprint: str | None = None,
+        encoder_name: str | None = None,
+        indexes: Sequence[str] = INDEX_KINDS,
+    ) -> Gallery:
+        """A gallery in memory, of codes from anywhere.
+
+        Args:
+            codes: ``uint8 (n, (n_bits + fine_bits) // 8)``, ``n`` at least 1, in any order.
+            n_bits: length of the semantic code in bits.
+            fine_bits: length of the fine code in bits; 0: none.
+            ids: ``n`` unique names; "0", "1", ... unless given.
+            labels: what kind of item each is, or None.
+            paths: where each image lies, or None.
+            thumbnails: a small picture of each as JPEG bytes, or None.
+            encoder_fingerprint: SHA-256 of the encoder that made the codes, if one did.
+            encoder_name: its name.
+            indexes: FAISS indexes to store, some of ``flat``, ``hash``, ``multihash``. A search
+                that names one that is not stored builds it first.
+
+        Raises:
+            CodesError: codes of another shape, dtype or width.
+            ArgumentError: no item, a wrong number of ids (labels, ...), a duplicate id, a text
+                that UTF-8 or HDF5 cannot hold.
+        """
+        return cls(
+            arrange(
+                codes,
+                n_bits=n_bits,
+                fine_bits=fine_bits,
+                ids=ids,
+                labels=labels,
+                paths=paths,
+                thumbnails=thumbnails,
+                encoder_fingerprint=encoder_fingerprint,
+                encoder_name=encoder_name,
+                indexes=indexes,
+            )
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the gallery file, all or nothing; what was there is replaced.
+
+        Raises:
+            GalleryBusy: another writer is at work on this file.
+            GalleryWriteError: the folder or the disk refuses it; what was there is whole.
+        """
+        with writing(path) as writer:
+            writer.write(self)
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return self.content.n_items
+
+    @property
+    def n_bits(self) -> int:
+        """Length of the semantic code in bits."""
+        return self.content.n_bits
+
+    @property
+    def fine_bits(self) -> int:
+        """Length of the fine code in bits; 0: none."""
+        return self.content.fine_bits
+
+    @property
+    def encoder_fingerprint(self) -> str | None:
+        """SHA-256 of the encoder that made the codes, if it is known."""
+        return self.content.encoder_fingerprint
+
+    @property
+    def encoder_name(self) -> str | None:
+        """Name of the encoder that made the codes, if it is known."""
+        return self.content.encoder_name
+
+    @property
+    def created(self) -> str:
+        """When the gallery was made: ISO 8601, UTC."""
+        return self.content.created
+
+    @property
+    def path(self) -> Path | None:
+        """The file it was opened from; None: it is in memory only."""
+        return self.content.path
+
+    def check_encoder(self, fingerprint: str) -> None:
+        """Refuse queries of another encoder; codes of two encoders cannot be compared.
+
+        Raises:
+            EncoderMismatch: the gallery was built with another one.
+        """
+        built_with = self.encoder_fingerprint
+        if built_with is not None and built_with != fingerprint:
+            name = f" ({self.encoder_name})" if self.encoder_name else ""
+            raise EncoderMismatch(
+                f"{self.path or 'the gallery'} was built with encoder {built_with[:12]}{name}, "
+                f"not {fingerprint[:12]}; search with that encoder, or rebuild the gallery"
+            )
+
+    def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
+        """The codes of these rows, all by default: ``uint8 (m, (n_bits + fine_bits) // 8)``."""
+        return self.content.codes(rows)
+
+    def ids(self, rows: npt.ArrayLike | None = None) -> list[str]:
+        """The ids of these rows, all by default."""
+        return self.content.ids(rows)
+
+    def labels(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
+        """The labels of these rows, all by default; None where an item has none."""
+        return self.content.labels(rows)
+
+    def paths(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
+        """The image paths of these rows, all by default; None where an item has none."""
+        return self.content.paths(rows)
+
+    def thumbnail(self, row: int) -> bytes | None:
+        """The small picture of this row (JPEG bytes), or None."""
+        return self.content.thumbnail(row)
+
+    def info(self) -> dict[str, Any]:
+        """What the gallery holds, in numbers; ready for JSON."""
+        content = self.content
+        sizes = {name: array.nbytes for name, array in content.datasets.items()}
+        searched = sum(
+            size
+            for name, size in sizes.items()
+            if name.startswith("codes/") or name == "items/fine"
+        )
+        label_of = content.datasets.get("items/label")
+        names = content.label_names()
+        per_label = np.bincount(label_of[label_of >= 0]) if label_of is not None else []
+        return {
+            "path": None if self.path is None else str(self.path),
+            "created": self.created,
+            "items": len(self),
+            "distinct_codes": content.n_distinct,
+            "largest_bucket": int(np.diff(content.offsets()).max()),
+            "n_bits": self.n_bits,
+            "fine_bits": self.fine_bits,
+            "code_bytes_per_item": searched / len(self),
+            "bytes_per_item": sum(sizes.values()) / len(self),
+            "file_bytes": content.file_bytes,
+            "indexes": {
+                kind: sizes[f"faiss/{kind}"] for kind in INDEX_KINDS if f"faiss/{kind}" in sizes
+            },
+            "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
+            "labels": dict(zip(names, map(int, per_label), strict=True)),
+        }
+
+    def nearest(
+        self, codes: npt.ArrayLike, k: int = 10, radius: int = 2, index: str = "auto"
+    ) -> Matches:
+        """The best ``k`` items of each query, in the ball or not.
+
+        The order is: how far outside the ball (``max(distance - radius, 0)``), then
+        ``full_distance``, then id. The answer is exact whatever the index.
+
+        Args:
+            codes: ``uint8 (q, (n_bits + fine_bits) // 8)``.
+            k: how many; a smaller gallery gives all it has.
+            radius: of the ball, in bits of the semantic code; ``distance <= radius`` is inside.
+            index: ``auto``, ``flat``, ``hash`` or ``multihash``.
+
+        Raises:
+            CodesError: codes of another shape, dtype or width.
+            ArgumentError: ``k`` below 1, ``radius`` below 0, an unknown index.
+        """
+        return self._search(codes, radius, index, limit=_whole(k, "k", 1), widen=True)
+
+    def within(
+        self, codes: npt.ArrayLike, radius: int = 2, limit: int | None = None, index: str = "auto"
+    ) -> Matches:
+        """The items within the radius of each query, by ``full_distance``, then by id.
+
+        Args:
+            codes: ``uint8 (q, (n_bits + fine_bits) // 8)``.
+            radius: in bits of the semantic code; ``distance <= radius`` is inside.
+            limit: the best how many of each ball; None: all; 0: only ``ball_size``.
+            index: ``auto``, ``flat``, ``hash`` or ``multihash``.
+
+        Raises:
+            CodesError: codes of another shape, dtype or width.
+            ArgumentError: ``radius`` or ``limit`` below 0, an unknown index.
+        """
+        if limit is not None:
+            limit = _whole(limit, "limit", 0)
+        return self._search(codes, radius, index, limit=limit, widen=False)
+
+    @cached_property
+    def _hamming_index(self) -> HammingIndex:
+        return HammingIndex(self.content.datasets["codes/distinct"], self.content.datasets)
+
+    @cached_property
+    def _ranking(self) -> Ranking:
+        return Ranking(self.content)
+
+    @cached_property
+    def _items_per_code(self) -> npt.NDArray[np.int64]:
+        return np.diff(self.content.offsets())
+
+    def _search(
+        self, codes: npt.ArrayLike, radius: int, index: str, *, limit: int | None, widen: bool
+    ) -> Matches:
+        radius = _whole(radius, "radius", 0)
+        check_index(index)
+        codes = check_codes(codes, self.n_bits, self.fine_bits)
+        semantic, fine = split_codes(codes, self.n_bits)
+        fine_queries = fine_words(np.ascontiguousarray(fine)) if self.fine_bits else None
+        wanted = min(limit, len(self)) if widen and limit is not None else 0
+
+        ball_size = np.zeros(len(codes), np.int64)
+        ranked: list[Ranked] = []
+        for query, ball in enumerate(self._hamming_index.balls(semantic, radius, index)):
+            ball_size[query] = size = self._items_per_code[ball.place].sum()
+            if limit == 0:
+                continue
+            if size < wanted:
+                ball = self._widened(semantic[query], wanted)
+            fine_query = None if fine_queries is None else fine_queries[query]
+            ranked.append(self._ranking.best(ball, min(radius, self.n_bits), fine_query, limit))
+        offsets = np.zeros(len(codes) + 1, np.int64)
+        if ranked:
+            np.cumsum([len(each.row) for each in ranked], out=offsets[1:])
+        nothing = np.zeros(0, np.int64)  # concatenate needs one array at least
+        return Matches(
+            offsets=offsets,
+            rows=np.concatenate([nothing, *(each.row for each in ranked)]),
+            distance=np.concatenate([nothing, *(each.distance for each in ranked)]).astype(
+                np.int32
+            ),
+            full_distance=np.concatenate(
+                [nothing, *(each.full_distance for each in ranked)]
+            ).astype(np.int32),
+            ball_size=ball_size,
+            radius=radius,
+            _content=self.content,
+        )
+
+    def _widened(self, semantic_query: npt.NDArray[np.uint8], wanted: int) -> Ball:
+        """The smallest ball around a query that holds ``wanted`` items or more."""
+        distance = self._hamming_index.distances(semantic_query)
+        held = np.bincount(distance, weights=self._items_per_code).cumsum()
+        place = np.flatnonzero(distance <= np.searchsorted(held, wanted))
+        return Ball(place, distance[place].astype(np.int64))
+
+
+def _whole(value: int, name: str, least: int) -> int:
+    """The value as an int, if it is a whole number of at least ``least``."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise ArgumentError(f"{name} must be a whole number of at least {least}, not {value!r}")
+    return number

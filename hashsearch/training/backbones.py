@@ -1,0 +1,82 @@
+"""Backbones by name: images to early feature maps to a feature vector.
+
+A backbone is cut in two, since the fine head sits on the early half: what tells two
+items of one kind apart is in shapes and textures that the late half throws away.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["BACKBONES", "Backbone", "SmallResNet"]
+
+
+class Backbone(nn.Module):
+    """An early half, a late half, and the widths between them.
+
+    Attributes:
+        early: float ``(n, channels, h, w)`` to ``(n, early_channels, h', w')``.
+        late: that to ``(n, n_features)``.
+    """
+
+    early: nn.Module
+    late: nn.Module
+    early_channels: int
+    n_features: int
+
+
+class SmallResNet(Backbone):
+    """A residual network for 28 x 28 images, 0.3 M parameters.
+
+    Three stages of 24, 48 and 96 channels at 28, 14 and 7 pixels a side, of one, two and
+    two residual blocks (He, Zhang, Ren and Sun, CVPR 2016). The early half ends after
+    the first block of the second stage.
+
+    Args:
+        channels: of the images.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.early = nn.Sequential(
+            nn.Conv2d(channels, 24, 3, padding=1, bias=False),
+            nn.BatchNorm2d(24),
+            nn.ReLU(),
+            _ResidualBlock(24, 24),
+            _ResidualBlock(24, 48, stride=2),
+        )
+        self.late = nn.Sequential(
+            _ResidualBlock(48, 48),
+            _ResidualBlock(48, 96, stride=2),
+            _ResidualBlock(96, 96),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+        )
+        self.early_channels = 48
+        self.n_features = 96
+
+
+class _ResidualBlock(nn.Module):
+    def __init__(self, width_in: int, width_out: int, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(width_out),
+            nn.ReLU(),
+            nn.Conv2d(width_out, width_out, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width_out),
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or width_in != width_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(width_in, width_out, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(width_out),
+            )
+        self.relu = nn.ReLU()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        out: Tensor = self.relu(self.body(maps) + self.shortcut(maps))
+        return out
+
+
+BACKBONES = {"small-resnet": SmallResNet}

@@ -1,0 +1,78 @@
+"""The hash network: a backbone with a semantic head and a fine head."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from hashsearch.codes import check_bit_counts
+from hashsearch.errors import ArgumentError
+from hashsearch.training.backbones import BACKBONES
+from hashsearch.training.objectives import Outputs
+
+__all__ = ["HashNetwork"]
+
+# The fine head keeps this many cells a side, so that it knows where a pattern is.
+_FINE_GRID = 7
+
+
+class HashNetwork(nn.Module):
+    """Images to the outputs of two heads; a bit is 1 where an output is ``>= 0``.
+
+    The fine head's outputs are standardised over the batch, so that each fine bit is
+    set for about half of the items.
+
+    Args:
+        backbone: a key of :data:`~hashsearch.training.backbones.BACKBONES`.
+        channels: of the images, 1 or 3.
+        n_bits: outputs of the semantic head.
+        fine_bits: outputs of the fine head; 0 leaves it out.
+
+    Raises:
+        ArgumentError: an unknown backbone, or bit counts that are no multiples of 8.
+    """
+
+    def __init__(self, backbone: str, channels: int, n_bits: int, fine_bits: int) -> None:
+        super().__init__()
+        check_bit_counts(n_bits, fine_bits)
+        if backbone not in BACKBONES:
+            raise ArgumentError(f"unknown backbone {backbone!r}; known: {', '.join(BACKBONES)}")
+        self.backbone = BACKBONES[backbone](channels)
+        self.n_bits = n_bits
+        self.fine_bits = fine_bits
+        self.semantic_head = nn.Linear(self.backbone.n_features, n_bits)
+        self.fine_head: nn.Module | None = None
+        if fine_bits:
+            self.fine_head = nn.Sequential(
+                nn.AdaptiveAvgPool2d(_FINE_GRID),
+                nn.Flatten(),
+                nn.Linear(self.backbone.early_channels * _FINE_GRID**2, fine_bits, bias=False),
+                nn.BatchNorm1d(fine_bits, affine=False),
+            )
+
+    def heads(self, pixels: Tensor) -> tuple[Outputs, Tensor | None]:
+        """Outputs for the objective, and the fine head's.
+
+        Args:
+            pixels: normalised, float32 ``(n, channels, h, w)``.
+
+        Returns:
+            :class:`Outputs`, and float32 ``(n, fine_bits)`` or None without a fine head.
+        """
+        early = self.backbone.early(pixels)
+        features = self.backbone.late(early).float()
+        return Outputs(self.semantic_head(features).float(), features), self._fine(early)
+
+    def fine(self, pixels: Tensor) -> Tensor | None:
+        """The fine head's outputs alone; the late half of the backbone is not run."""
+        return self._fine(self.backbone.early(pixels)) if self.fine_head else None
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """The outputs that become bits: semantic, and fine where there is a fine head."""
+        outputs, fine = self.heads(pixels)
+        return (outputs.semantic,) if fine is None else (outputs.semantic, fine)
+
+    def _fine(self, early: Tensor) -> Tensor | None:
+        if self.fine_head is None:
+            return None
+        outputs: Tensor = self.fine_head(early)
+        return outputs.float()

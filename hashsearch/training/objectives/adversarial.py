@@ -1,0 +1,133 @@
+"""The paper's objective: classification, Cauchy Hamming loss and a discriminator.
+
+Singh, Sheet and Dasgupta, "Adversarially Trained Deep Neural Semantic Hashing Scheme for
+Subjective Search in Fashion Inventory", arXiv 1907.00382. The paper names the three
+terms; weights, pairs and layer sizes are ours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hashsearch.training.discriminator import Discriminator
+from hashsearch.training.objectives.base import Objective, Outputs
+from hashsearch.training.objectives.cauchy import cauchy_cross_entropy, cauchy_quantisation
+
+__all__ = ["Adversarial"]
+
+
+class Adversarial(Objective):
+    """Three objectives on one semantic head.
+
+    - ``classification``: cross-entropy of the item type from ``h = tanh(u)``.
+    - ``hamming``: Cauchy cross-entropy over pairs, with its ``quantisation`` term.
+    - ``adversarial``: a discriminator D sees an image's features and a code, and says
+      whether the code is that image's own or that of a neighbour of it. D learns to tell;
+      the encoder learns codes that leave D at chance, so that what sets an item apart
+      from its neighbours is scrambled out of the semantic code.
+
+    D sees the features detached: the encoder can only answer with its codes.
+
+    Args:
+        n_features: width of the backbone's features.
+        n_bits: length of the semantic code, K.
+        n_classes: number of item types.
+        weights: weight of each term that differs from :attr:`default_weights`; 0 trains
+            without it.
+        gamma: scale of the Cauchy distribution, in bits (20 in Cao et al. 2018).
+    """
+
+    name = "adversarial"
+    default_weights = {  # noqa: RUF012 - read only
+        "classification": 1.0,
+        "hamming": 0.5,
+        "quantisation": 0.1,
+        "adversarial": 0.2,
+    }
+
+    def __init__(
+        self,
+        n_features: int,
+        n_bits: int,
+        n_classes: int,
+        weights: dict[str, float] | None = None,
+        gamma: float = 20.0,
+    ) -> None:
+        super().__init__(weights)
+        self.gamma = gamma
+        self.classifier = nn.Linear(n_bits, n_classes)
+        self.discriminator = Discriminator(n_features, n_bits)
+
+    def terms(
+        self, outputs: Outputs, labels: Tensor, neighbours: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """See :meth:`Objective.terms`."""
+        codes = torch.tanh(outputs.semantic)
+        terms = {}
+        if self.weights["classification"]:
+            terms["classification"] = functional.cross_entropy(self.classifier(codes), labels)
+        if self.weights["hamming"]:
+            terms["hamming"] = cauchy_cross_entropy(codes, neighbours, self.gamma)
+        if self.weights["quantisation"]:
+            terms["quantisation"] = cauchy_quantisation(codes, self.gamma)
+        if self.weights["adversarial"]:
+            terms["adversarial"] = self._scramble(outputs, neighbours, generator)
+        return terms
+
+    def adversary(
+        self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor] | None:
+        """See :meth:`Objective.adversary`."""
+        if not self.weights["adversarial"]:
+            return None
+        own, swapped = self._judge(outputs.detached(), neighbours, generator)
+        loss = functional.softplus(-own).mean() + functional.softplus(swapped).mean()
+        accuracy = ((own > 0).float().mean() + (swapped <= 0).float().mean()) / 2
+        return loss / 2, accuracy
+
+    def adversary_parameters(self) -> list[nn.Parameter]:
+        """The discriminator's."""
+        return list(self.discriminator.parameters())
+
+    def _scramble(
+        self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """How far D is from chance: cross-entropy against 1/2, less its least value log 2."""
+        own, swapped = self._judge(outputs, neighbours, generator)
+        logits = torch.cat([own, swapped])
+        even = torch.full_like(logits, 0.5)
+        return functional.binary_cross_entropy_with_logits(logits, even) - math.log(2)
+
+    def _judge(
+        self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """D's logits for each image with its own code and with that of a random neighbour."""
+        codes = torch.tanh(outputs.semantic)
+        features = outputs.features.detach()
+        rows, partners = draw_neighbours(neighbours, generator)
+        own = self.discriminator(features[rows], codes[rows])
+        swapped = self.discriminator(features[rows], codes[partners])
+        return own, swapped
+
+
+def draw_neighbours(neighbours: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """One random neighbour for each item that has any beside itself.
+
+    Args:
+        neighbours: bool ``(n, n)``; the diagonal is not looked at.
+        generator: where the randomness comes from (on the CPU).
+
+    Returns:
+        int64 ``(m,)`` items and int64 ``(m,)`` their partners; m is 0 where no item has a
+        neighbour.
+    """
+    n = len(neighbours)
+    others = neighbours & ~torch.eye(n, dtype=torch.bool, device=neighbours.device)
+    draw = torch.rand(n, n, generator=generator).to(neighbours.device)
+    partners = draw.masked_fill(~others, -1).argmax(dim=1)
+    rows = torch.nonzero(others.any(dim=1)).squeeze(1)
+    return rows, partners[rows]
