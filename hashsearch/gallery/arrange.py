@@ -123,8 +123,8 @@ def _text_column(values: Sequence[str], what: str, n_items: int | None) -> npt.N
             raise ArgumentError(
                 f"{what}[{place}] cannot be written as UTF-8: {value!r}; rename it"
             ) from None
-    # HDF5 has no strings of width 0.
-    return np.array(encoded, dtype=f"S{max(1, max(map(len, encoded)))}")
+    width = max(map(len, encoded))
+    return np.array(encoded, dtype=f"S{width or 1}")  # HDF5 has no strings of width 0
 
 
 def _label_columns(

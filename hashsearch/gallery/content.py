@@ -19,6 +19,7 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -48,6 +49,7 @@ class Content:
     path: Path | None = None
     file_bytes: int | None = None
 
+    @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
         """``int64 (u + 1)``: where the rows of each distinct code begin and end.
 
@@ -62,6 +64,11 @@ class Content:
             )
         return offsets
 
+    @cached_property
+    def items_per_code(self) -> npt.NDArray[np.int64]:
+        """``int64 (u,)``: how many items have each distinct code."""
+        return np.diff(self.offsets)
+
     def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """The whole codes of these rows, all by default.
 
@@ -69,7 +76,7 @@ class Content:
             ``uint8 (rows, (n_bits + fine_bits) // 8)``.
         """
         rows = self._rows(rows)
-        place = np.searchsorted(self.offsets(), rows, side="right") - 1
+        place = np.searchsorted(self.offsets, rows, side="right") - 1
         parts = [self.datasets["codes/distinct"][place]]
         if self.fine_bits:
             parts.append(self.datasets["items/fine"][rows])

@@ -1,4 +1,4 @@
-"""Gallery files: one HDF5 file, one generation that never changes.
+"""Reading gallery files: one HDF5 file, one generation that never changes.
 
 A reader maps the file and closes it, so a writer that puts the next generation in its
 place disturbs nobody: who has the old one open goes on with it. The format is described
@@ -7,30 +7,26 @@ in ``indexes/README.md``.
 
 from __future__ import annotations
 
-import errno
 import mmap
-import os
-import re
 import stat
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.errors import GalleryDamaged, GalleryError, GalleryMissing, GalleryWriteError
-from hashsearch.gallery.content import Content, HasContent
-from hashsearch.gallery.lock import locked
-from hashsearch.gallery.seal import FORMAT_VERSION, SEAL_BYTES, check_seal, damaged, seal
+from hashsearch.errors import GalleryError, GalleryMissing
+from hashsearch.gallery.content import Content
+from hashsearch.gallery.seal import check_seal, damaged
 
-__all__ = ["DatasetCheck", "Writer", "read", "verify", "writing"]
+if TYPE_CHECKING:
+    import os
 
-_FORMAT = "hashsearch-gallery"
-_ALIGNMENT = 64  # bytes; so that mapped words can be read as words
+__all__ = ["DatasetCheck", "read", "verify"]
+
 _REQUIRED = ("codes/distinct", "codes/offsets", "items/id")
 
 
@@ -67,7 +63,7 @@ class MappedDatasets(Mapping[str, npt.NDArray[Any]]):
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         if name not in self._checked:
             array = self._map(name)
-            if zlib.crc32(array) != self._extents[name].crc32:
+            if zlib.crc32(array.data) != self._extents[name].crc32:
                 raise damaged(self._path, f"the bytes of {name} were altered")
             self._checked[name] = array
         return self._checked[name]
@@ -81,14 +77,10 @@ class MappedDatasets(Mapping[str, npt.NDArray[Any]]):
     def __len__(self) -> int:
         return len(self._extents)
 
-    def nbytes(self, name: str) -> int:
-        """The size of a dataset, without reading it."""
-        return self._map(name).nbytes
-
     def check(self) -> list[DatasetCheck]:
         """Compare the bytes of every dataset with their checksum."""
         return [
-            DatasetCheck(name, array.nbytes, zlib.crc32(array) == self._extents[name].crc32)
+            DatasetCheck(name, array.nbytes, zlib.crc32(array.data) == self._extents[name].crc32)
             for name, array in ((name, self._map(name)) for name in self)
         ]
 
@@ -105,6 +97,10 @@ def read(path: str | os.PathLike[str]) -> Content:
         GalleryDamaged: truncated, altered, of a newer version, or no gallery at all.
         GalleryError: the system refuses to read it.
     """
+    return _open(path)[0]
+
+
+def _open(path: str | os.PathLike[str]) -> tuple[Content, MappedDatasets]:
     path = Path(path)
     try:
         # Before the file is opened: to open a pipe is to wait for its writer.
@@ -129,158 +125,16 @@ def verify(path: str | os.PathLike[str]) -> list[DatasetCheck]:
         One entry a dataset: its name, bytes, and whether they are as written.
 
     Raises:
-        GalleryMissing, GalleryDamaged, GalleryError: as :func:`read`; what lies outside the
-            datasets is damaged.
+        GalleryMissing, GalleryError: as :func:`read`.
+        GalleryDamaged: what lies outside the datasets was altered, so they cannot be told apart.
     """
-    datasets = read(path).datasets
-    assert isinstance(datasets, MappedDatasets)  # noqa: S101  # narrows the type
-    return datasets.check()
+    return _open(path)[1].check()
 
 
-@contextmanager
-def writing(path: str | os.PathLike[str]) -> Iterator[Writer]:
-    """Be the only writer of ``path`` while the body runs.
-
-    Nothing at ``path`` changes before :meth:`Writer.write`. Missing folders are made.
-
-    Raises:
-        GalleryBusy: another writer is at work; at once, without waiting.
-        GalleryWriteError: the folder refuses it.
-    """
-    # A link goes on pointing to the gallery, instead of being replaced by it.
-    target = Path(os.path.realpath(path))
-    lock = locked(target)
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock.__enter__()
-    except OSError as error:
-        raise _refused(path, error) from None
-    try:
-        yield Writer(target)
-    finally:
-        lock.__exit__(None, None, None)
-
-
-class Writer:
-    """Writes generations of one gallery file; :func:`writing` makes one."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def write(self, gallery: HasContent) -> None:
-        """Put this gallery in the place of the one that is there, all or nothing.
-
-        Raises:
-            GalleryWriteError: the folder or the disk refuses it; what was there is whole.
-        """
-        path = self._path
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            self._remove_leftovers()
-            try:
-                with temporary.open("w+b", buffering=0) as file:
-                    _write(file, gallery.content)
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(path.parent)
-        except OSError as error:
-            raise _refused(path, error) from None
-
-    def _remove_leftovers(self) -> None:
-        """Writers that died left these: whoever lives holds the lock, and that is us."""
-        leftover = re.compile(rf"\.{re.escape(self._path.name)}\.\d+\.tmp")
-        for sibling in self._path.parent.iterdir():
-            if leftover.fullmatch(sibling.name):
-                sibling.unlink(missing_ok=True)
-
-
-class _Disk:
-    """The file that HDF5 writes to. It never fails; it remembers the first failure.
-
-    After a failed write the HDF5 library keeps the file open and tries again when the
-    process ends, which crashes it.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, data: memoryview) -> int:
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        try:
-            while self.error is None and rest:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self.error = error
-        return size
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            if self.error is None:
-                return self._file.truncate(size)
-        except OSError as error:
-            self.error = error
-        return size or 0
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def readinto(self, buffer: memoryview) -> int:
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-
-def _write(file: BinaryIO, content: Content) -> None:
-    disk = _Disk(file)
-    ranges = []
-    with h5py.File(
-        disk,
-        "w",
-        userblock_size=SEAL_BYTES,
-        alignment_threshold=1,
-        alignment_interval=_ALIGNMENT,
-    ) as hdf5:
-        hdf5.attrs["format"] = _FORMAT
-        hdf5.attrs["format_version"] = FORMAT_VERSION
-        hdf5.attrs["n_items"] = content.n_items
-        hdf5.attrs["n_distinct"] = content.n_distinct
-        hdf5.attrs["n_bits"] = content.n_bits
-        hdf5.attrs["fine_bits"] = content.fine_bits
-        hdf5.attrs["encoder_fingerprint"] = content.encoder_fingerprint or ""
-        hdf5.attrs["encoder_name"] = content.encoder_name or ""
-        hdf5.attrs["created"] = content.created
-        for name in sorted(content.datasets):
-            array = np.ascontiguousarray(content.datasets[name])
-            crc32 = zlib.crc32(array)
-            if array.dtype.kind == "S":
-                array = array.view(h5py.string_dtype("utf-8", array.dtype.itemsize))
-            dataset = hdf5.create_dataset(name, data=array)
-            dataset.attrs["crc32"] = np.uint32(crc32)
-            ranges.append((dataset.id.get_offset(), array.nbytes))
-    if disk.error is not None:
-        raise disk.error
-    seal(file, ranges)
-
-
-def _parse(file: BinaryIO, buffer: mmap.mmap, path: Path) -> Content:
-    """The facts and extents of a file whose seal was checked."""
+def _parse(file: BinaryIO, buffer: mmap.mmap, path: Path) -> tuple[Content, MappedDatasets]:
+    """The facts and arrays of a file whose seal was checked."""
     extents: dict[str, _Extent] = {}
+    datasets = MappedDatasets(buffer, extents, path)
 
     def visit(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
@@ -303,17 +157,17 @@ def _parse(file: BinaryIO, buffer: mmap.mmap, path: Path) -> Content:
                 encoder_fingerprint=attributes["encoder_fingerprint"] or None,
                 encoder_name=attributes["encoder_name"] or None,
                 created=attributes["created"],
-                datasets=MappedDatasets(buffer, extents, path),
+                datasets=datasets,
                 path=path,
                 file_bytes=len(buffer),
             )
     except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise damaged(path, f"HDF5 cannot read it: {error}") from None
-    _check_shapes(content, extents)
-    return content
+    _check_shapes(content, extents, path)
+    return content, datasets
 
 
-def _check_shapes(content: Content, extents: Mapping[str, _Extent]) -> None:
+def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) -> None:
     n_items, n_distinct = content.n_items, content.n_distinct
     expected = {
         "codes/distinct": (n_distinct, content.n_bits // 8),
@@ -327,24 +181,7 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent]) -> None:
     required = [*_REQUIRED, *(["items/fine"] if content.fine_bits else [])]
     for name in required:
         if name not in extents:
-            raise damaged(content.path or Path(), f"it has no {name}")
+            raise damaged(path, f"it has no {name}")
     for name, shape in expected.items():
         if name in extents and extents[name].shape != shape:
-            raise damaged(content.path or Path(), f"{name} is {extents[name].shape}, not {shape}")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _refused(path: str | os.PathLike[str], error: OSError) -> GalleryWriteError:
-    mend = "choose another place for it"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        mend = "free some space"
-    return GalleryWriteError(
-        f"cannot write {os.fspath(path)}: {error.strerror}; {mend}, and run it again"
-    )
+            raise damaged(path, f"{name} is {extents[name].shape}, not {shape}")

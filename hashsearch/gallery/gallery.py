@@ -12,10 +12,11 @@ import numpy.typing as npt
 from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
-from hashsearch.gallery.file import read, writing
+from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
+from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
     import os
@@ -187,13 +188,13 @@ class Gallery:
         )
         label_of = content.datasets.get("items/label")
         names = content.label_names()
-        per_label = np.bincount(label_of[label_of >= 0]) if label_of is not None else []
+        per_label = [] if label_of is None else np.bincount(label_of[label_of >= 0]).tolist()
         return {
             "path": None if self.path is None else str(self.path),
             "created": self.created,
             "items": len(self),
             "distinct_codes": content.n_distinct,
-            "largest_bucket": int(np.diff(content.offsets()).max()),
+            "largest_bucket": int(content.items_per_code.max()),
             "n_bits": self.n_bits,
             "fine_bits": self.fine_bits,
             "code_bytes_per_item": searched / len(self),
@@ -203,7 +204,7 @@ class Gallery:
                 kind: sizes[f"faiss/{kind}"] for kind in INDEX_KINDS if f"faiss/{kind}" in sizes
             },
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
-            "labels": dict(zip(names, map(int, per_label), strict=True)),
+            "labels": dict(zip(names, per_label, strict=True)),
         }
 
     def nearest(
@@ -253,10 +254,6 @@ class Gallery:
     def _ranking(self) -> Ranking:
         return Ranking(self.content)
 
-    @cached_property
-    def _items_per_code(self) -> npt.NDArray[np.int64]:
-        return np.diff(self.content.offsets())
-
     def _search(
         self, codes: npt.ArrayLike, radius: int, index: str, *, limit: int | None, widen: bool
     ) -> Matches:
@@ -270,13 +267,12 @@ class Gallery:
         ball_size = np.zeros(len(codes), np.int64)
         ranked: list[Ranked] = []
         for query, ball in enumerate(self._hamming_index.balls(semantic, radius, index)):
-            ball_size[query] = size = self._items_per_code[ball.place].sum()
+            ball_size[query] = size = self.content.items_per_code[ball.place].sum()
             if limit == 0:
                 continue
-            if size < wanted:
-                ball = self._widened(semantic[query], wanted)
+            reach = self._widened(semantic[query], wanted) if size < wanted else ball
             fine_query = None if fine_queries is None else fine_queries[query]
-            ranked.append(self._ranking.best(ball, min(radius, self.n_bits), fine_query, limit))
+            ranked.append(self._ranking.best(reach, min(radius, self.n_bits), fine_query, limit))
         offsets = np.zeros(len(codes) + 1, np.int64)
         if ranked:
             np.cumsum([len(each.row) for each in ranked], out=offsets[1:])
@@ -298,7 +294,7 @@ class Gallery:
     def _widened(self, semantic_query: npt.NDArray[np.uint8], wanted: int) -> Ball:
         """The smallest ball around a query that holds ``wanted`` items or more."""
         distance = self._hamming_index.distances(semantic_query)
-        held = np.bincount(distance, weights=self._items_per_code).cumsum()
+        held = np.bincount(distance, weights=self.content.items_per_code).cumsum()
         place = np.flatnonzero(distance <= np.searchsorted(held, wanted))
         return Ball(place, distance[place].astype(np.int64))
 

@@ -10,6 +10,7 @@ the radius asks for; where that costs more probes than there are codes, ``flat``
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +39,14 @@ class Ball(NamedTuple):
 
     place: npt.NDArray[np.int64]
     distance: npt.NDArray[np.int64]
+
+
+class _Found(NamedTuple):
+    """What FAISS found: query ``i`` has ``limits[i]:limits[i + 1]`` of the other arrays."""
+
+    limits: npt.NDArray[np.uint64]
+    distance: npt.NDArray[np.float32]
+    place: npt.NDArray[np.int64]
 
 
 def check_index(index: str) -> None:
@@ -72,10 +81,7 @@ def serialised_indexes(
             raise ArgumentError(f"indexes must be some of {', '.join(INDEX_KINDS)}, not {kind!r}")
         if kind == "multihash" and _loses_codes(distinct):
             continue
-        # Imported when needed: a plain pass over the codes does without.
-        import faiss
-
-        datasets[f"faiss/{kind}"] = faiss.serialize_index_binary(_build(kind, distinct))
+        datasets[f"faiss/{kind}"] = _faiss().serialize_index_binary(_build(kind, distinct))
     return datasets
 
 
@@ -118,12 +124,16 @@ class HammingIndex:
         step = max(1, min(256, _RESULTS_AT_ONCE // len(self._distinct)))
         for begin in range(0, len(queries), step):
             chunk = _readable(queries[begin : begin + step])
-            limits, distance, place = self._range_search(chunk, radius, index)
-            for first, last in zip(limits[:-1].tolist(), limits[1:].tolist(), strict=True):
-                order = np.argsort(place[first:last])
-                yield Ball(place[first:last][order], distance[first:last][order].astype(np.int64))
+            found = self._range_search(chunk, radius, index)
+            limits = found.limits.tolist()
+            for first, last in itertools.pairwise(limits):
+                order = np.argsort(found.place[first:last])
+                yield Ball(
+                    found.place[first:last][order],
+                    found.distance[first:last][order].astype(np.int64),
+                )
 
-    def distances(self, query: npt.NDArray[np.uint8]) -> npt.NDArray[np.integer[Any]]:
+    def distances(self, query: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8 | np.int64]:
         """The distance of every distinct code to one query.
 
         Args:
@@ -134,15 +144,14 @@ class HammingIndex:
         """
         query_words = _words(query[None])[:, 0]
         if len(self._words) == 1:
-            return np.bitwise_count(self._words[0] ^ query_words[0])
+            bits: npt.NDArray[np.uint8] = np.bitwise_count(self._words[0] ^ query_words[0])
+            return bits
         distance = np.zeros(len(self._distinct), np.int64)
         for words, query_word in zip(self._words, query_words, strict=True):
             distance += np.bitwise_count(words ^ query_word)
         return distance
 
-    def _range_search(
-        self, queries: npt.NDArray[np.uint8], radius: int, kind: str
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    def _range_search(self, queries: npt.NDArray[np.uint8], radius: int, kind: str) -> _Found:
         if kind != "flat":
             index = self._index(kind)
             tables = index.nhash if kind == "multihash" else 1
@@ -152,11 +161,8 @@ class HammingIndex:
             if probes <= len(self._distinct):
                 with self._lock:
                     index.nflip = flips
-                    found: tuple[Any, Any, Any] = index.range_search(queries, radius + 1)
-                return found
-        # FAISS finds what is nearer than the radius, not what is at it.
-        found = self._index("flat").range_search(queries, radius + 1)
-        return found
+                    return _range_search(index, queries, radius)
+        return _range_search(self._index("flat"), queries, radius)
 
     def _index(self, kind: str) -> Any:
         with self._lock:
@@ -165,15 +171,24 @@ class HammingIndex:
                 if stored is None:
                     self._indexes[kind] = _build(kind, self._distinct)
                 else:
-                    import faiss
-
-                    self._indexes[kind] = faiss.deserialize_index_binary(stored)
+                    self._indexes[kind] = _faiss().deserialize_index_binary(stored)
             return self._indexes[kind]
 
 
-def _build(kind: str, distinct: npt.NDArray[np.uint8]) -> Any:
-    import faiss
+def _range_search(index: Any, queries: npt.NDArray[np.uint8], radius: int) -> _Found:
+    # FAISS finds what is nearer than its radius, not what is at it.
+    return _Found(*index.range_search(queries, radius + 1))
 
+
+def _faiss() -> Any:
+    # A plain pass over the codes does without FAISS, and a cold start is sooner done.
+    import faiss  # noqa: PLC0415
+
+    return faiss
+
+
+def _build(kind: str, distinct: npt.NDArray[np.uint8]) -> Any:
+    faiss = _faiss()
     n_bits = 8 * distinct.shape[1]
     if kind == "flat":
         index = faiss.IndexBinaryFlat(n_bits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from hashsearch.errors import GalleryBusy
@@ -29,7 +29,8 @@ def locked(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        lock_path.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that stays is in nobody's way
+            lock_path.unlink()
         os.close(descriptor)
 
 

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.hamming_index import Ball
 
-__all__ = ["Ranked", "Ranking"]
+__all__ = ["Ranked", "Ranking", "fine_words"]
 
 
 class Ranked(NamedTuple):
-    """Items in order: ``row`` ``int64``, ``distance`` and ``full_distance`` ``int64``, all ``(m,)``."""
+    """Items in order: rows, and distances in bits; all ``int64 (m,)``."""
 
     row: npt.NDArray[np.int64]
     distance: npt.NDArray[np.int64]
@@ -26,9 +26,8 @@ class Ranking:
     """Orders the items of a gallery around a query."""
 
     def __init__(self, content: Content) -> None:
-        self.offsets = content.offsets()
-        self.counts = np.diff(self.offsets)
-        """``int64 (u,)``: the number of items of each distinct code."""
+        self._offsets = content.offsets
+        self._items_per_code = content.items_per_code
         self._ids = content.datasets["items/id"]
         self._total_bits = content.n_bits + content.fine_bits
         self._fine = fine_words(content.datasets["items/fine"]) if content.fine_bits else None
@@ -48,8 +47,8 @@ class Ranking:
             fine_query: the query's row of :func:`fine_words`; None without a fine code.
             limit: how many at most, at least 1; None: all.
         """
-        begin = self.offsets[ball.place]
-        count = self.counts[ball.place]
+        begin = self._offsets[ball.place]
+        count = self._items_per_code[ball.place]
         end = np.cumsum(count)
         total = int(end[-1]) if len(end) else 0
         row = np.repeat(begin - (end - count), count) + np.arange(total)
@@ -83,8 +82,8 @@ def fine_words(fine: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger]:
     return fine.view(np.uint64) if fine.shape[1] % 8 == 0 else fine
 
 
-def _popcount(words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.integer]:
-    bits = np.bitwise_count(words)
+def _popcount(words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint8 | np.int64]:
+    bits: npt.NDArray[np.uint8] = np.bitwise_count(words)
     return bits if bits.ndim == 1 else bits.sum(axis=1, dtype=np.int64)
 
 

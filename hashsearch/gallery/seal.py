@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["FORMAT_VERSION", "SEAL_BYTES", "check_seal", "damaged", "seal"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "SEAL_BYTES", "check_seal", "damaged", "seal"]
 
+FORMAT = "hashsearch-gallery"
 FORMAT_VERSION = 1
 SEAL_BYTES = 1024
 _MAGIC = b"hashsearch-gal\r\n"

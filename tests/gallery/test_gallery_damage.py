@@ -1,0 +1,137 @@
+"""Damaged and foreign files: one clear error, never a crash, never a wrong answer."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import TYPE_CHECKING
+
+import h5py
+import numpy as np
+import pytest
+
+from hashsearch.errors import GalleryDamaged
+from hashsearch.gallery import INDEX_KINDS, Gallery, verify
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUERIES = np.random.default_rng(1).integers(0, 256, (2, 14), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    codes = np.random.default_rng(0).integers(0, 256, (40, 14), np.uint8)
+    path = tmp_path_factory.mktemp("whole") / "g.h5"
+    Gallery.from_codes(
+        np.repeat(codes, 2, axis=0),
+        labels=["coat", None] * 40,
+        paths=[f"{number}.jpg" for number in range(80)],
+        thumbnails=[b"picture"] * 80,
+        encoder_name="test",
+    ).save(path)
+    return path
+
+
+def everything(gallery: Gallery) -> list[object]:
+    found: list[object] = [gallery.ids(), gallery.labels(), gallery.paths()]
+    found += [gallery.codes().tolist(), [gallery.thumbnail(row) for row in range(len(gallery))]]
+    for index in ("auto", *INDEX_KINDS):
+        matches = gallery.nearest(QUERIES, k=9, radius=1, index=index)
+        found += [matches.ids, matches.full_distance.tolist(), matches.ball_size.tolist()]
+    return found
+
+
+def extents(path: Path) -> dict[str, tuple[int, int]]:
+    """Offset and bytes of every dataset."""
+    found: dict[str, tuple[int, int]] = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: (item.id.get_offset(), item.nbytes)})
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    return found
+
+
+def flipped(whole: Path, position: int, bit: int = 0) -> bytes:
+    data = bytearray(whole.read_bytes())
+    data[position] ^= 1 << bit
+    return bytes(data)
+
+
+def test_no_flipped_bit_goes_unseen_or_changes_an_answer(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flipped.h5"
+    expected = everything(Gallery.open(whole))
+    used = np.zeros(whole.stat().st_size, bool)
+    for offset, size in extents(whole).values():
+        used[offset : offset + size] = True
+    rng = np.random.default_rng(2)
+    positions = np.concatenate(
+        [
+            np.arange(48),  # the seal's head
+            rng.choice(np.flatnonzero(used), 120),
+            rng.choice(np.flatnonzero(~used), 200),
+        ]
+    )
+    for position in positions.tolist():
+        path.write_bytes(flipped(whole, position, int(rng.integers(8))))
+        with pytest.raises(GalleryDamaged, match=r"flipped\.h5"):
+            assert everything(Gallery.open(path)) == expected
+
+
+def test_damage_to_an_array_that_is_not_used_disturbs_nobody(whole: Path, tmp_path: Path) -> None:
+    path = tmp_path / "g.h5"
+    offset, _ = extents(whole)["faiss/multihash"]
+    path.write_bytes(flipped(whole, offset + 20))
+    gallery = Gallery.open(path)
+    expected = Gallery.open(whole).nearest(QUERIES).ids
+    assert gallery.nearest(QUERIES).ids == expected
+    assert gallery.nearest(QUERIES, index="hash").ids == expected
+    with pytest.raises(GalleryDamaged, match=r"faiss/multihash .*build-index"):
+        gallery.nearest(QUERIES, index="multihash")
+
+
+def test_verify_names_the_damaged_dataset(whole: Path, tmp_path: Path) -> None:
+    assert {check.dataset for check in verify(whole)} == set(extents(whole))
+    for name, (offset, size) in extents(whole).items():
+        path = tmp_path / "g.h5"
+        path.write_bytes(flipped(whole, offset + size - 1, 7))
+        assert [check for check in verify(path) if not check.ok] == [(name, size, False)]
+
+
+def test_a_file_cut_at_any_length_is_refused(whole: Path, tmp_path: Path) -> None:
+    data = whole.read_bytes()
+    path = tmp_path / "cut.h5"
+    lengths = {0, 1, 15, 16, 1023, 1024, 1025, len(data) - 1, *range(0, len(data), 997)}
+    for length in lengths:
+        path.write_bytes(data[:length])
+        for use in (Gallery.open, verify):
+            with pytest.raises(GalleryDamaged, match=r"cut\.h5"):
+                use(path)
+    path.write_bytes(data + b"more")
+    with pytest.raises(GalleryDamaged, match="bytes of"):
+        Gallery.open(path)
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.h5"
+    for data in (b"", b"hello\n" * 1000, np.random.default_rng(0).bytes(5000)):
+        path.write_bytes(data)
+        with pytest.raises(GalleryDamaged, match="not a hashsearch gallery"):
+            Gallery.open(path)
+    with h5py.File(path, "w") as file:
+        file["items"] = np.arange(5)
+    with pytest.raises(GalleryDamaged, match="not a hashsearch gallery"):
+        Gallery.open(path)
+
+
+def test_a_newer_format_says_so(whole: Path, tmp_path: Path) -> None:
+    data = bytearray(whole.read_bytes())
+    data[16:20] = struct.pack("<I", 2)
+    data[1020:1024] = struct.pack("<I", zlib.crc32(data[:1020]))
+    (tmp_path / "new.h5").write_bytes(data)
+    with pytest.raises(GalleryDamaged, match=r"version 2.*upgrade"):
+        Gallery.open(tmp_path / "new.h5")
