@@ -11,20 +11,23 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 from PIL import Image
 
+from hashsearch._onnx_file import DisallowedError, check_model
 from hashsearch.codes import check_bit_counts, pack_bits
 from hashsearch.errors import ArgumentError, EncoderError
 from hashsearch.images import ImageSource, Preprocessing, normalise, to_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["METADATA_KEY", "Encoder", "EncoderRecord", "pretrained"]
 
@@ -92,8 +95,10 @@ class EncoderRecord:
             record["preprocessing"] = Preprocessing.from_record(record["preprocessing"])
             record["class_names"] = tuple(record["class_names"])
             made = cls(**record)
+            if not isinstance(made.n_bits, int) or not isinstance(made.fine_bits, int):
+                raise TypeError("bit counts must be whole numbers")
             check_bit_counts(made.n_bits, made.fine_bits)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise EncoderError(f"its record is not usable ({error})") from error
         return made
 
@@ -112,8 +117,7 @@ class Encoder:
     """
 
     def __init__(self, model: bytes, *, name: str = "encoder", threads: int | None = None) -> None:
-        self.session = _session(model, name, threads)
-        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.session, metadata = _session(model, name, threads)
         if METADATA_KEY not in metadata:
             raise EncoderError(
                 f"{name} is an ONNX model but no hashsearch encoder (it has no record); "
@@ -127,13 +131,11 @@ class Encoder:
             ) from error
         self.name = name
         self.fingerprint = hashlib.sha256(model).hexdigest()
+        self._check_ends()
         self._input = self.session.get_inputs()[0].name
-        self._check_outputs()
 
     @classmethod
-    def load(
-        cls, name_or_path: str | os.PathLike[str], *, threads: int | None = None
-    ) -> Encoder:
+    def load(cls, name_or_path: str | os.PathLike[str], *, threads: int | None = None) -> Encoder:
         """An encoder that ships (by name) or any other (by the path of its ``.onnx`` file).
 
         Raises:
@@ -150,7 +152,9 @@ class Encoder:
             ) from error
         except OSError as error:
             raise EncoderError(f"{path} cannot be read ({error.strerror})") from error
-        return cls(model, name=path.stem if path in shipped.values() else str(path), threads=threads)
+        return cls(
+            model, name=path.stem if path in shipped.values() else str(path), threads=threads
+        )
 
     @property
     def n_bits(self) -> int:
@@ -179,7 +183,8 @@ class Encoder:
 
         Args:
             images: paths, encoded bytes, streams, Pillow images or arrays; any iterable,
-                read a batch at a time. One such image alone is taken as a list of one.
+                read a batch at a time. One such image alone is taken as a list of one
+                (so an array ``(n, h, w)`` with ``w`` of 3 or 4 is one image, not ``n``).
             batch_size: how many images the network sees at once.
 
         Returns:
@@ -187,10 +192,12 @@ class Encoder:
 
         Raises:
             ImageError: an image is unreadable; nothing is returned for the others.
+            ArgumentError: a batch size below 1.
         """
-        if isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read"):
+        _check_batch_size(batch_size)
+        if _is_one_image(images):
             images = [images]  # type: ignore[list-item]  # the check above is what the type says
-        batches = _batches(iter(images), batch_size)
+        batches = _batches(iter(images), batch_size)  # type: ignore[arg-type]  # as above
         parts = [
             self.encode_pixels(
                 np.stack([to_pixels(image, self.preprocessing) for image in batch]),
@@ -213,8 +220,9 @@ class Encoder:
             ``uint8 (n, code_bytes)``.
 
         Raises:
-            ArgumentError: another shape or dtype.
+            ArgumentError: another shape or dtype, or a batch size below 1.
         """
+        _check_batch_size(batch_size)
         size, channels = self.preprocessing.size, self.preprocessing.channels
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (channels, size, size):
             raise ArgumentError(
@@ -224,16 +232,35 @@ class Encoder:
         codes = np.empty((len(pixels), self.code_bytes), dtype=np.uint8)
         for start in range(0, len(pixels), batch_size):
             batch = pixels[start : start + batch_size]
-            outputs = self.session.run(
-                None, {self._input: normalise(batch, self.preprocessing)}
-            )
-            codes[start : start + len(batch)] = pack_bits(np.concatenate(outputs, axis=1) >= 0)
+            codes[start : start + len(batch)] = pack_bits(self._outputs(batch) >= 0)
         return codes
 
-    def _check_outputs(self) -> None:
+    def _outputs(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """``float32 (n, n_bits + fine_bits)``."""
+        try:
+            outputs = self.session.run(None, {self._input: normalise(pixels, self.preprocessing)})
+            joined: npt.NDArray[np.float32] = np.concatenate(outputs, axis=1)
+        except Exception as error:  # as in _session
+            raise EncoderError(
+                f"{self.name} fails on {len(pixels)} images ({_first_line(error)}); "
+                "export it anew with `hashsearch train`"
+            ) from error
+        return joined
+
+    def _check_ends(self) -> None:
+        size, channels = self.preprocessing.size, self.preprocessing.channels
+        shapes = [list(entry.shape) for entry in self.session.get_inputs()]
+        # The first dimension counts the images: a name, not a number.
+        if [shape[1:] for shape in shapes] != [[channels, size, size]] or isinstance(
+            shapes[0][0], int
+        ):
+            raise EncoderError(
+                f"{self.name} takes {shapes} where its record says "
+                f"[n, {channels}, {size}, {size}]; export it anew with `hashsearch train`"
+            )
         expected = [bits for bits in (self.n_bits, self.fine_bits) if bits]
-        widths = [output.shape[-1] for output in self.session.get_outputs()]
-        if widths != expected:
+        widths = [output.shape[-1:] for output in self.session.get_outputs()]
+        if widths != [[bits] for bits in expected]:
             raise EncoderError(
                 f"{self.name} puts out {widths} values where its record says {expected}; "
                 "export it anew with `hashsearch train`"
@@ -246,24 +273,53 @@ def pretrained() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
 
 
-def _session(model: bytes, name: str, threads: int | None) -> onnxruntime.InferenceSession:
+def _session(
+    model: bytes, name: str, threads: int | None
+) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
+    """The model ready to run, and its metadata."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if threads:
         options.intra_op_num_threads = threads
+    # Else the bytes themselves may choose another format than the one that is checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        # From bytes, a model has no folder, so ONNX Runtime refuses external-data tensors;
-        # and without registered libraries only its built-in operators resolve.
+        check_model(model)
         session = onnxruntime.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"]
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            # Else a failure is announced on standard output, and tried again.
+            enable_fallback=0,
         )
-    except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
-        reason = str(error).strip().splitlines()[0]
+        # Text that is not UTF-8 is found out by asking for it.
+        session.get_inputs()[0].name  # noqa: B018
+        metadata = session.get_modelmeta().custom_metadata_map
+    except DisallowedError as error:
         raise EncoderError(
-            f"{name} is not an ONNX model that can be run ({reason}); "
+            f"{name} uses {error}, which an encoder may not; make one with `hashsearch train`"
+        ) from error
+    except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
+        raise EncoderError(
+            f"{name} is not an ONNX model that can be run ({_first_line(error)}); "
             "make an encoder with `hashsearch train`"
         ) from error
-    return session
+    return session, metadata
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _is_one_image(images: ImageSource | Iterable[ImageSource]) -> bool:
+    if isinstance(images, np.ndarray):
+        return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in {3, 4})
+    return isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size must be at least 1, not {batch_size}")
 
 
 def _batches(images: Iterator[ImageSource], size: int) -> Iterator[list[ImageSource]]:

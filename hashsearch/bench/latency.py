@@ -20,6 +20,7 @@ __all__ = [
     "brute_force_recall",
     "build_and_time",
     "search_times",
+    "size_of",
     "summarise",
     "time_gallery",
 ]
@@ -161,10 +162,9 @@ def build_and_time(
 
 def size_of(gallery: Gallery, file_bytes: int | None) -> dict[str, Any]:
     """Items, distinct semantic codes and bytes, ready for JSON."""
-    semantic = split_codes(gallery.codes(), gallery.n_bits)[0]
     return {
         "items": len(gallery),
-        "distinct_codes": len(np.unique(semantic, axis=0)),
+        "distinct_codes": int(gallery.info()["distinct_codes"]),
         "code_bytes": (gallery.n_bits + gallery.fine_bits) // 8,
         "file_bytes": file_bytes,
         "bytes_per_item": None if file_bytes is None else round(file_bytes / len(gallery), 1),

@@ -15,6 +15,7 @@ from hashsearch.metrics import DistanceHistogram, bootstrap_interval, mean
 __all__ = [
     "count_distances",
     "estimate",
+    "one_order_keys",
     "one_order_map",
     "quality",
     "same_item_recall",
@@ -155,7 +156,9 @@ def quality(
     }
 
 
-def one_order_keys(queries: Codes, gallery: Codes, n_bits: int, radius: int) -> npt.NDArray[np.int32]:
+def one_order_keys(
+    queries: Codes, gallery: Codes, n_bits: int, radius: int
+) -> npt.NDArray[np.int32]:
     """The place of every item in the one order, as one integer; equal where only ids decide.
 
     Args:
@@ -168,11 +171,13 @@ def one_order_keys(queries: Codes, gallery: Codes, n_bits: int, radius: int) -> 
         ``int32 (q, n)``: bits outside the ball, times the code's length plus one, plus
         the full distance.
     """
-    semantic, fine = split_codes(queries, n_bits), split_codes(gallery, n_bits)
-    distance = hamming_distance(semantic[0], fine[0])
-    full = distance + hamming_distance(semantic[1], fine[1])
-    keys = np.maximum(distance - radius, 0) * (8 * queries.shape[1] + 1) + full
-    return keys.astype(np.int32, copy=False)
+    query_parts, gallery_parts = split_codes(queries, n_bits), split_codes(gallery, n_bits)
+    distance = hamming_distance(query_parts[0], gallery_parts[0])
+    full = distance + hamming_distance(query_parts[1], gallery_parts[1])
+    outside: npt.NDArray[np.int32] = np.maximum(distance - radius, 0)
+    outside *= 8 * queries.shape[1] + 1
+    outside += full
+    return outside
 
 
 def one_order_map(

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.bench.files import write_atomically
 from hashsearch.bench.latency import build_and_time, size_of, time_gallery
 from hashsearch.bench.machine import describe_machine
 from hashsearch.bench.protocols import Split, held_out, same_item, stratified_order
@@ -26,10 +24,15 @@ from hashsearch.bench.scale import (
     uniform_codes,
 )
 from hashsearch.bench.subject import Subject, subject_of
-from hashsearch.datasets.image_set import ImageSet
-from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery import Gallery
+from hashsearch.files import write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.encoder import Encoder
+    from hashsearch.gallery import Gallery
 
 __all__ = ["DEFAULT_SCALES", "FORMAT", "FORMAT_VERSION", "record", "run"]
 

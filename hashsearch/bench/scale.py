@@ -13,17 +13,21 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.bench.files import write_atomically
 from hashsearch.datasets.cache import cache_folder
 from hashsearch.datasets.deform import deformed
-from hashsearch.datasets.image_set import ImageSet
-from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError
+from hashsearch.files import write_atomically
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.encoder import Encoder
 
 __all__ = [
     "Originals",

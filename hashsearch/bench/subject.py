@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.bench.scale import Originals
 from hashsearch.datasets import fashion_mnist
-from hashsearch.datasets.image_set import ImageSet
 from hashsearch.encoder import Encoder
 from hashsearch.errors import HashsearchError
-from hashsearch.gallery import Gallery
+
+if TYPE_CHECKING:
+    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.gallery import Gallery
 
 __all__ = ["Subject", "subject_of"]
 

@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
+import math
 import os
+import struct
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable
+from http.client import HTTPException
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+from urllib.error import HTTPError
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.datasets.cache import cache_folder
 from hashsearch.datasets.image_set import ImageSet
-from hashsearch.errors import DatasetError, DatasetMissing
+from hashsearch.errors import ArgumentError, DatasetError, DatasetMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 __all__ = ["CLASS_NAMES", "download", "example_images", "load", "sample", "training_splits"]
 
@@ -54,6 +61,7 @@ _SHA256 = {
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
 _IDX_UINT8 = 0x08
+_IMAGE_SHAPE = (28, 28)
 
 
 def sample() -> ImageSet:
@@ -82,7 +90,7 @@ def load(split: Split, data_dir: Path | None = None) -> ImageSet:
 
     Raises:
         DatasetMissing: the files are in none of these places.
-        DatasetError: a file is not a whole IDX file.
+        DatasetError: a file is not a whole IDX file, or not one of this data set.
     """
     folders = [data_dir] if data_dir else [DEBIAN_FOLDER, _download_folder()]
     for folder in folders:
@@ -107,8 +115,17 @@ def training_splits(train: ImageSet, validation: int = 5000) -> tuple[ImageSet, 
 
     Returns:
         The images to train on, and those to validate on.
+
+    Raises:
+        ArgumentError: that leaves a class without images to validate or to train on.
     """
     per_class = validation // len(train.class_names)
+    counts = np.bincount(train.labels)
+    if not 0 < per_class < min(counts[counts > 0], default=0):
+        raise ArgumentError(
+            f"{validation} validation images are {per_class} a class of "
+            f"{len(train.class_names)}; each class must keep one on either side"
+        )
     rows = np.arange(len(train))
     held = np.concatenate(
         [rows[train.labels == label][-per_class:] for label in range(len(train.class_names))]
@@ -120,31 +137,40 @@ def training_splits(train: ImageSet, validation: int = 5000) -> tuple[ImageSet, 
 def download(
     folder: Path | None = None,
     *,
+    splits: Iterable[Split] = ("train", "test"),
     source_url: str = SOURCE_URL,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Path:
-    """Download the four files, verifying their checksums.
+    """Download images and labels of each split, verifying their checksums.
 
     Files that are already there and whole are kept. A file gets its name only once its
     SHA-256 is right, so an interrupted download leaves nothing that looks finished.
 
     Args:
         folder: where to; the user's cache folder where it is None.
-        source_url: where from; ends with a slash.
+        splits: which ones; the test split ships with the package (:func:`sample`).
+        source_url: the folder of the ``.gz`` files on the web.
         progress: called with (file name, bytes done, bytes in all; 0 where unknown).
 
     Returns:
         The folder.
 
     Raises:
-        DatasetError: the source cannot be reached, or a file arrives altered.
+        DatasetError: the source cannot be reached, a file arrives altered, or the
+            folder cannot be written.
     """
     folder = folder or _download_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, sha256 in _SHA256.items():
-        target = folder / f"{name}.gz"
-        if not (target.exists() and _content_sha256(target) == sha256):
-            _download_file(f"{source_url}{name}.gz", target, sha256, progress)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"cannot make the folder {folder} ({error.strerror}); name another with --data-dir"
+        ) from error
+    for name in itertools.chain.from_iterable(map(_file_names, splits)):
+        there = _find(folder, name)
+        if there is None or _content_sha256(there) != _SHA256[name]:
+            url = f"{source_url.rstrip('/')}/{name}.gz"
+            _download_file(url, folder / f"{name}.gz", _SHA256[name], progress)
     return folder
 
 
@@ -168,10 +194,16 @@ def _read_split(folder: Path, split: Split) -> ImageSet:
     images_name, labels_name = _file_names(split)
     images = _read_idx(folder, images_name)
     labels = _read_idx(folder, labels_name).astype(np.int64)
-    if images.ndim != 3 or labels.ndim != 1:
-        raise DatasetError(f"{folder} does not hold Fashion-MNIST: {images_name} is no image file")
+    if images.shape[1:] != _IMAGE_SHAPE or labels.ndim != 1:
+        raise DatasetError(
+            f"{folder} does not hold Fashion-MNIST: {images_name} is {images.shape} and "
+            f"{labels_name} {labels.shape}; name its folder with --data-dir"
+        )
     ids = tuple(f"{split}-{row:05d}" for row in range(len(images)))
-    return ImageSet(images, labels, CLASS_NAMES, ids)
+    try:
+        return ImageSet(images, labels, CLASS_NAMES, ids)
+    except DatasetError as error:
+        raise DatasetError(f"{folder} does not hold Fashion-MNIST: {error}") from error
 
 
 def _read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
@@ -181,13 +213,13 @@ def _read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
         raise DatasetMissing(f"{folder / name}(.gz) is missing")
     data = _content(path)
     rank = data[3] if len(data) > 3 else 0
-    shape = np.frombuffer(data[4 : 4 + 4 * rank], dtype=">u4")
-    if data[:3] != bytes([0, 0, _IDX_UINT8]) or len(shape) != rank:
+    header = 4 + 4 * rank
+    if data[:3] != bytes([0, 0, _IDX_UINT8]) or not rank or len(data) < header:
         raise DatasetError(f"{path} is not an IDX file of bytes; get the file anew")
-    values = np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * rank)
-    if values.size != np.prod(shape, dtype=np.int64):
+    shape = struct.unpack(f">{rank}I", data[4:header])
+    if len(data) - header != math.prod(shape):
         raise DatasetError(f"{path} is cut short or too long; get the file anew")
-    return values.reshape(shape)
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
 
 
 def _content(path: Path) -> bytes:
@@ -226,7 +258,10 @@ def _download_file(
         if _content_sha256(temporary) != sha256:
             raise DatasetError(f"{url} arrived cut short or altered; try again later")
         temporary.replace(target)
-    except OSError as error:
+    # http.client's errors, and a URL that is none, are no OSError.
+    except (OSError, HTTPException, ValueError) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise DatasetError(
             f"cannot download {url} ({error}); get the files by hand and name their folder "
             "with --data-dir"

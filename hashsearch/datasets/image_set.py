@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.datasets.item import Item
 from hashsearch.errors import DatasetError
 
 __all__ = ["ImageSet"]
@@ -37,6 +38,13 @@ class ImageSet:
                 f"{len(self.images)} images, {len(self.labels)} labels and {len(self.ids)} ids: "
                 "there must be one of each for every item"
             )
+        if len(set(self.ids)) != len(self.ids):
+            raise DatasetError("two items have the same id; ids must be unique")
+        if self.images.ndim != 3 or self.images.dtype != np.uint8:
+            raise DatasetError(
+                f"images must be uint8 (n, height, width), not {self.images.dtype} "
+                f"{self.images.shape}"
+            )
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(
             self.class_names
         ):
@@ -54,6 +62,13 @@ class ImageSet:
     def label_names(self) -> list[str]:
         """One class name an image."""
         return [self.class_names[label] for label in self.labels]
+
+    def items(self) -> list[Item]:
+        """The images as items of a catalogue, in their order."""
+        return [
+            Item(id=name, image=image, label=label)
+            for name, image, label in zip(self.ids, self.images, self.label_names, strict=True)
+        ]
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ImageSet:
         """The images at ``rows`` (``int64 (m,)``), in that order."""

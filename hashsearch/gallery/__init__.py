@@ -2,8 +2,17 @@
 
 from hashsearch.gallery.file import DatasetCheck, verify
 from hashsearch.gallery.gallery import Gallery
-from hashsearch.gallery.hamming_index import INDEX_KINDS
+from hashsearch.gallery.hamming_index import INDEX_KINDS, search_threads
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.writer import Writer, writing
 
-__all__ = ["INDEX_KINDS", "DatasetCheck", "Gallery", "Matches", "Writer", "verify", "writing"]
+__all__ = [
+    "INDEX_KINDS",
+    "DatasetCheck",
+    "Gallery",
+    "Matches",
+    "Writer",
+    "search_threads",
+    "verify",
+    "writing",
+]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,14 @@ from hashsearch.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["INDEX_KINDS", "Ball", "HammingIndex", "check_index", "serialised_indexes"]
+__all__ = [
+    "INDEX_KINDS",
+    "Ball",
+    "HammingIndex",
+    "check_index",
+    "search_threads",
+    "serialised_indexes",
+]
 
 INDEX_KINDS = ("flat", "hash", "multihash")
 """The FAISS indexes that a gallery file can hold."""
@@ -83,6 +91,18 @@ def serialised_indexes(
             continue
         datasets[f"faiss/{kind}"] = _faiss().serialize_index_binary(_build(kind, distinct))
     return datasets
+
+
+@contextmanager
+def search_threads(count: int) -> Iterator[None]:
+    """Let FAISS use this many threads while the body runs."""
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 class HammingIndex:

@@ -1,1 +1,1 @@
-
+"""Training: images to a hash network, and that to an encoder file; the home of torch."""

@@ -58,11 +58,10 @@ def warp(
         ],
         dim=1,
     )
-    grid = functional.affine_grid(
-        matrix.to(images.device), list(images.shape), align_corners=False
-    )
+    grid = functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
     warped = functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
-    return warped * (1 + light * brightness).to(images.device)[:, None, None, None]
+    gain: Tensor = 1 + light * brightness
+    return warped * gain.to(images.device)[:, None, None, None]
 
 
 def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:

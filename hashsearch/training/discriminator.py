@@ -1,4 +1,4 @@
-"""The discriminator of the adversarial objective: is this code that image's own?"""
+"""The discriminator of the adversarial objective: it tells own codes from swapped ones."""
 
 from __future__ import annotations
 

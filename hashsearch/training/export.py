@@ -7,17 +7,21 @@ import os
 import warnings
 from datetime import datetime, timezone
 from importlib import metadata
-from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
 
 from hashsearch.encoder import METADATA_KEY, EncoderRecord
-from hashsearch.images import Preprocessing
-from hashsearch.training.network import HashNetwork
+from hashsearch.errors import TrainingError
 
-__all__ = ["export", "package_versions"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hashsearch.images import Preprocessing
+    from hashsearch.training.network import HashNetwork
+
+__all__ = ["export", "now", "package_versions"]
 
 _OPSET = 18
 
@@ -40,18 +44,26 @@ def export(network: HashNetwork, record: EncoderRecord, path: Path) -> None:
         network: on the CPU, in eval mode.
         record: goes into the file's metadata.
         path: of the ``.onnx`` file.
+
+    Raises:
+        TrainingError: the file cannot be written.
     """
     model = _onnx_model(network, record.preprocessing)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, record.to_json()
     onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(model.SerializeToString())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(model.SerializeToString())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"{path} cannot be written ({error.strerror}); name another file with --out"
+        ) from error
 
 
 def _onnx_model(network: HashNetwork, preprocessing: Preprocessing) -> onnx.ModelProto:
@@ -78,7 +90,7 @@ def _onnx_model(network: HashNetwork, preprocessing: Preprocessing) -> onnx.Mode
         logger.setLevel(level)
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
-    model = cast("onnx.ModelProto", program.model_proto)
+    model = program.model_proto
     # Traces of the source tree's paths are of no use to whoever runs the model.
     for node in model.graph.node:
         del node.metadata_props[:]

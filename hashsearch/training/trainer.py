@@ -9,130 +9,37 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from hashsearch.codes import hamming_distance, pack_bits
-from hashsearch.datasets.image_set import ImageSet
-from hashsearch.errors import ArgumentError, TrainingError
-from hashsearch.images import Preprocessing
+from hashsearch.errors import TrainingError
 from hashsearch.metrics import mean_average_precision
+from hashsearch.training import checkpoint
 from hashsearch.training.augment import erase, flip, warp
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Objective
 from hashsearch.training.objectives.instance import instance_discrimination
+from hashsearch.training.plan import EpochReport, StepReport, TrainingPlan
 
-__all__ = ["EpochReport", "StepReport", "TrainedNetwork", "TrainingPlan", "train"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
-PRECISIONS = ("auto", "float32", "bfloat16")
-DEVICES = ("auto", "cpu", "cuda")
+    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.images import Preprocessing
+
+__all__ = ["TrainedNetwork", "train"]
 
 _EMA_DECAY = 0.998
 _VALIDATION_QUERIES = 1000
-_CHECKPOINT_VERSION = 1
-
-
-@dataclass(frozen=True)
-class TrainingPlan:
-    """Everything that decides what a run learns.
-
-    Attributes:
-        objective: a key of :data:`~hashsearch.training.objectives.OBJECTIVES`.
-        backbone: a key of :data:`~hashsearch.training.backbones.BACKBONES`.
-        n_bits: length of the semantic code.
-        fine_bits: length of the fine code; 0 trains without a fine head.
-        weights: of the objective's terms, where they differ from its defaults, and
-            ``fine`` for the fine head's loss; 0 trains without a term.
-        epochs: over the training images.
-        batch_size: images a step.
-        learning_rate: the highest of the one-cycle schedule (AdamW).
-        weight_decay: of AdamW.
-        temperature: of the fine head's loss.
-        seed: of everything random.
-        device: ``auto`` takes a GPU where there is one.
-        precision: of the network's arithmetic; ``auto`` times bfloat16 against float32.
-    """
-
-    objective: str = "adversarial"
-    backbone: str = "small-resnet"
-    n_bits: int = 48
-    fine_bits: int = 64
-    weights: dict[str, float] = field(default_factory=dict)
-    epochs: int = 24
-    batch_size: int = 256
-    learning_rate: float = 4e-3
-    weight_decay: float = 0.05
-    temperature: float = 0.15
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.objective not in OBJECTIVES:
-            raise ArgumentError(
-                f"unknown objective {self.objective!r}; known: {', '.join(OBJECTIVES)}"
-            )
-        if self.precision not in PRECISIONS or self.device not in DEVICES:
-            raise ArgumentError(
-                f"precision is one of {', '.join(PRECISIONS)}; device is one of "
-                f"{', '.join(DEVICES)}"
-            )
-        if self.epochs < 1 or self.batch_size < 2 or self.learning_rate <= 0:
-            raise ArgumentError(
-                "at least 1 epoch, 2 images a batch and a learning rate above 0 are needed"
-            )
-
-    @property
-    def fine_weight(self) -> float:
-        """Weight of the fine head's loss."""
-        return self.weights.get("fine", 1.0) if self.fine_bits else 0.0
-
-    @property
-    def objective_weights(self) -> dict[str, float]:
-        """:attr:`weights` without the fine head's."""
-        return {term: weight for term, weight in self.weights.items() if term != "fine"}
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """After a step: which, of how many, and the terms of its loss, weighted."""
-
-    epoch: int
-    step: int
-    steps: int
-    terms: dict[str, float]
-    adversary_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """After an epoch: means over its steps, and what validation says.
-
-    Attributes:
-        epoch: counted from 1.
-        terms: mean of each weighted term.
-        adversary_accuracy: how often the discriminator was right before it learnt from
-            the batch, 0.5 being chance; None where there is none.
-        validation_map: mean average precision of the semantic code, tie-aware, on the
-            validation images: 1,000 query the others.
-        seconds: that the epoch took, validation included.
-        best: whether this epoch is the best so far.
-    """
-
-    epoch: int
-    terms: dict[str, float]
-    adversary_accuracy: float | None
-    validation_map: float
-    seconds: float
-    best: bool
 
 
 @dataclass(frozen=True)
@@ -156,7 +63,7 @@ def train(
     validation_set: ImageSet,
     preprocessing: Preprocessing,
     *,
-    checkpoint: Path | None = None,
+    checkpoint_path: Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainedNetwork:
@@ -167,7 +74,7 @@ def train(
         train_set: images to learn from.
         validation_set: images that choose the best epoch; never learnt from.
         preprocessing: of the images (their geometry is already right).
-        checkpoint: file that holds the state after each epoch. Where it exists and was
+        checkpoint_path: file that holds the state after each epoch. Where it exists and was
             made with the same plan and images, training goes on from it.
         on_step: called after each step.
         on_epoch: called after each epoch.
@@ -176,8 +83,8 @@ def train(
         The network of the epoch with the highest validation mAP.
 
     Raises:
-        TrainingError: the loss is not finite, there are too few images, or the
-            checkpoint belongs to another run.
+        TrainingError: the loss or the network is not finite, there are too few images,
+            or the checkpoint is damaged, belongs to another run or cannot be written.
     """
     if len(train_set) < plan.batch_size:
         raise TrainingError(
@@ -185,15 +92,15 @@ def train(
             "lower --batch-size"
         )
     run = _Run(plan, train_set, validation_set, preprocessing)
-    if checkpoint and checkpoint.exists():
-        run.restore(checkpoint)
+    if checkpoint_path and checkpoint_path.exists():
+        run.restore(checkpoint_path)
         for report in run.history:
             if on_epoch:
                 on_epoch(report)
     while len(run.history) < plan.epochs:
         report = run.epoch(on_step)
-        if checkpoint:
-            run.save(checkpoint)
+        if checkpoint_path:
+            run.save(checkpoint_path)
         if on_epoch:
             on_epoch(report)
     return run.result()
@@ -210,13 +117,14 @@ class _Run:
         preprocessing: Preprocessing,
     ) -> None:
         self.plan = plan
-        self.identity = _identity(plan, train_set, validation_set)
+        self.identity = _identity(plan, train_set, validation_set, preprocessing)
         self.device = _device(plan.device)
+        self.queries = _validation_queries(validation_set.labels)
         torch.manual_seed(plan.seed)
         if self.device.type == "cpu":
             torch.use_deterministic_algorithms(mode=True)
             # Nothing here reads memory that it has not written; filling it takes 10 % longer.
-            torch.utils.deterministic.fill_uninitialized_memory = False
+            torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stub lacks it
         self.network = HashNetwork(
             plan.backbone, preprocessing.channels, plan.n_bits, plan.fine_bits
         )
@@ -227,9 +135,7 @@ class _Run:
             len(train_set.class_names),
             plan.objective_weights,
         ).to(self.device)
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(_EMA_DECAY), use_buffers=True
-        )
+        self.average = AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
         adversary = self.objective.adversary_parameters()
         adversary_ids = {id(parameter) for parameter in adversary}
         learners = [*self.network.parameters()] + [
@@ -250,11 +156,10 @@ class _Run:
             total_steps=self.steps * plan.epochs,
             pct_start=0.15,
         )
-        self.images = torch.from_numpy(np.ascontiguousarray(train_set.pixels)).to(self.device)
-        self.labels = torch.from_numpy(train_set.labels).to(self.device)
-        self.validation = torch.from_numpy(np.ascontiguousarray(validation_set.pixels)).to(
-            self.device
-        )
+        # Copied: an array read from a file may be read-only, which no tensor can be.
+        self.images = torch.tensor(train_set.pixels, device=self.device)
+        self.labels = torch.tensor(train_set.labels, device=self.device)
+        self.validation = torch.tensor(validation_set.pixels, device=self.device)
         self.validation_labels = validation_set.labels
         shape = (1, preprocessing.channels, 1, 1)
         self.mean = torch.tensor(preprocessing.mean, device=self.device).reshape(shape)
@@ -274,7 +179,7 @@ class _Run:
         order = torch.randperm(len(self.images), generator=generator)
         self.network.train()
         totals: dict[str, float] = {}
-        correct = 0.0
+        accuracies: list[float] = []
         for step in range(self.steps):
             rows = order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size]
             terms, accuracy = self._step(rows.to(self.device), generator)
@@ -285,10 +190,19 @@ class _Run:
                 )
             for term, value in terms.items():
                 totals[term] = totals.get(term, 0.0) + value / self.steps
-            correct += (accuracy or 0.0) / self.steps
+            if accuracy is not None:
+                accuracies.append(accuracy)
             if on_step:
                 on_step(StepReport(number, step + 1, self.steps, terms, accuracy))
-        validation_map = self._validate()
+        outputs = self._validation_outputs()
+        # A finite loss can have a gradient that is not; after the last step no loss tells.
+        learnt = (*self.network.parameters(), *self.objective.parameters(), *outputs)
+        if not all(bool(torch.isfinite(values).all()) for values in learnt):
+            raise TrainingError(
+                f"the network is not finite after epoch {number}; lower --learning-rate "
+                "(the last good epoch is kept)"
+            )
+        validation_map = self._validation_map(outputs[0])
         best = validation_map > max((past.validation_map for past in self.history), default=-1.0)
         if best:
             self.best_state = {
@@ -298,7 +212,7 @@ class _Run:
         report = EpochReport(
             epoch=number,
             terms=totals,
-            adversary_accuracy=correct if accuracy is not None else None,
+            adversary_accuracy=float(np.mean(accuracies)) if accuracies else None,
             validation_map=validation_map,
             seconds=time.perf_counter() - started,
             best=best,
@@ -361,9 +275,10 @@ class _Run:
         state = {name: value.clone() for name, value in self.network.state_dict().items()}
         pixels = self._normalised(self.images[: self.plan.batch_size].float() / 255)
 
-        def seconds(precision: str) -> float:
-            times = []
-            for _ in range(4):
+        seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+        for _ in range(4):
+            # In turns, so that whatever else the machine does hits both.
+            for precision, times in seconds.items():
                 started = time.perf_counter()
                 with self._autocast(precision):
                     outputs, _ = self.network.heads(pixels)
@@ -371,36 +286,32 @@ class _Run:
                 if self.device.type == "cuda":
                     torch.cuda.synchronize()
                 times.append(time.perf_counter() - started)
-            return min(times)
-
-        faster = min(("float32", "bfloat16"), key=seconds)
         self.network.load_state_dict(state)
         self.network.zero_grad()
-        return faster
+        return min(seconds, key=lambda precision: min(seconds[precision]))
 
     @torch.no_grad()
-    def _validate(self) -> float:
+    def _validation_outputs(self) -> tuple[Tensor, ...]:
+        """What the averaged network says about the validation images, one tensor a head."""
         self.average.eval()
-        outputs = [
-            self.average(self._normalised(part.float() / 255))[0].float().cpu()
-            for part in self.validation.split(500)
+        parts = [
+            self.average(self._normalised(part.float() / 255))
+            for part in torch.split(self.validation, 500)
         ]
-        codes = pack_bits(torch.cat(outputs).numpy() >= 0)
-        # Every so many images of a class query the others, whatever order they came in.
-        by_class = np.argsort(self.validation_labels, kind="stable")
-        stride = max(len(codes) // _VALIDATION_QUERIES, 2)
-        query = np.zeros(len(codes), dtype=bool)
-        query[by_class[::stride]] = True
-        relevant = (
-            self.validation_labels[query][:, None] == self.validation_labels[~query][None, :]
-        )
-        return mean_average_precision(hamming_distance(codes[query], codes[~query]), relevant).value
+        return tuple(torch.cat(outputs).float() for outputs in zip(*parts, strict=True))
+
+    def _validation_map(self, semantic: Tensor) -> float:
+        codes = pack_bits(semantic.cpu().numpy() >= 0)
+        queries, others = self.queries, ~self.queries
+        relevant = self.validation_labels[queries, None] == self.validation_labels[None, others]
+        return mean_average_precision(
+            hamming_distance(codes[queries], codes[others]), relevant
+        ).value
 
     # --- what is kept ------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
         state = {
-            "version": _CHECKPOINT_VERSION,
             "identity": self.identity,
             "precision": self.precision,
             "network": self.network.state_dict(),
@@ -414,23 +325,10 @@ class _Run:
             "history": json.dumps([asdict(report) for report in self.history]),
             "best_state": self.best_state,
         }
-        temporary = path.with_name(f"{path.name}.tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        checkpoint.write(path, state)
 
     def restore(self, path: Path) -> None:
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-        except Exception as error:  # torch.load meets damaged files with any exception
-            raise TrainingError(
-                f"{path} is no checkpoint that can be read ({error}); remove it, or start over "
-                "with --fresh"
-            ) from error
-        if state.get("version") != _CHECKPOINT_VERSION or state["identity"] != self.identity:
-            raise TrainingError(
-                f"{path} belongs to a run with other options or images; finish that run, or "
-                "start over with --fresh"
-            )
+        state = checkpoint.read(path, self.identity, self.device)
         self.precision = state["precision"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -463,6 +361,14 @@ class _Run:
         )
 
 
+def _moving_average(average: Tensor, value: Tensor, updates: Tensor | int) -> Tensor:
+    """Exponential, but quick to forget at first, when the weights are still random."""
+    if not average.is_floating_point():
+        return value
+    decay = min(_EMA_DECAY, (1 + int(updates)) / (10 + int(updates)))
+    return average.lerp(value, 1 - decay)
+
+
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -471,10 +377,32 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _identity(plan: TrainingPlan, train_set: ImageSet, validation_set: ImageSet) -> str:
-    """A digest of what decides the result: the plan and the images."""
-    digest = hashlib.sha256(json.dumps(asdict(plan), sort_keys=True).encode())
+def _validation_queries(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which validation images query the others: ``bool (n,)``.
+
+    Every so many images of a class do, whatever order they came in.
+    """
+    queries = np.zeros(len(labels), dtype=bool)
+    stride = max(len(labels) // _VALIDATION_QUERIES, 2)
+    queries[np.argsort(labels, kind="stable")[::stride]] = True
+    if not np.intersect1d(labels[queries], labels[~queries]).size:
+        raise TrainingError(
+            f"{len(labels)} validation images with no two of one type cannot choose the best "
+            "epoch; give more of them"
+        )
+    return queries
+
+
+def _identity(
+    plan: TrainingPlan,
+    train_set: ImageSet,
+    validation_set: ImageSet,
+    preprocessing: Preprocessing,
+) -> str:
+    """A digest of what decides the result: the plan, the images and how they are fed."""
+    decisions = {"plan": asdict(plan), "preprocessing": preprocessing.to_record()}
+    digest = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode())
     for images in (train_set, validation_set):
-        digest.update(np.ascontiguousarray(images.images))
-        digest.update(images.labels)
+        digest.update(images.images.tobytes())
+        digest.update(images.labels.tobytes())
     return digest.hexdigest()

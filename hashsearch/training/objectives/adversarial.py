@@ -85,6 +85,8 @@ class Adversarial(Objective):
         if not self.weights["adversarial"]:
             return None
         own, swapped = self._judge(outputs.detached(), neighbours, generator)
+        if not len(own):
+            return None
         loss = functional.softplus(-own).mean() + functional.softplus(swapped).mean()
         accuracy = ((own > 0).float().mean() + (swapped <= 0).float().mean()) / 2
         return loss / 2, accuracy
@@ -93,12 +95,12 @@ class Adversarial(Objective):
         """The discriminator's."""
         return list(self.discriminator.parameters())
 
-    def _scramble(
-        self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def _scramble(self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator) -> Tensor:
         """How far D is from chance: cross-entropy against 1/2, less its least value log 2."""
         own, swapped = self._judge(outputs, neighbours, generator)
         logits = torch.cat([own, swapped])
+        if not len(logits):
+            return logits.sum()  # no pair to judge in this batch: 0, and still differentiable
         even = torch.full_like(logits, 0.5)
         return functional.binary_cross_entropy_with_logits(logits, even) - math.log(2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -39,7 +40,7 @@ class Objective(nn.Module, ABC):
         weights: weights that differ from :attr:`default_weights`; 0 leaves a term out.
 
     Raises:
-        ArgumentError: an unknown term, or a negative weight.
+        ArgumentError: an unknown term, or a weight that is negative or not finite.
     """
 
     name: ClassVar[str]
@@ -53,8 +54,10 @@ class Objective(nn.Module, ABC):
                     f"objective {self.name} has no term {term!r}; "
                     f"it has {', '.join(self.default_weights)}"
                 )
-            if weight < 0:
-                raise ArgumentError(f"the weight of {term} must be 0 or more, not {weight}")
+            if not 0 <= weight < math.inf:
+                raise ArgumentError(
+                    f"the weight of {term} must be a number from 0 up, not {weight}"
+                )
         self.weights = {**self.default_weights, **(weights or {})}
 
     @abstractmethod
@@ -84,7 +87,8 @@ class Objective(nn.Module, ABC):
             generator: for whatever is drawn.
 
         Returns:
-            Two scalars, or None where there is no adversary.
+            Two scalars, or None where there is no adversary, or no pair in the batch that
+            it could judge.
         """
         del outputs, neighbours, generator
         return None

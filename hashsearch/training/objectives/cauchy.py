@@ -48,9 +48,7 @@ def cauchy_cross_entropy(codes: Tensor, neighbours: Tensor, gamma: float) -> Ten
     n = len(codes)
     distance = continuous_hamming_distance(codes, codes).clamp_min(_SMALLEST_DISTANCE)
     # For a neighbour log(d / g) + log(1 + g / d) = log(1 + d / g), which stays finite at 0.
-    loss = torch.where(
-        neighbours, torch.log1p(distance / gamma), torch.log1p(gamma / distance)
-    )
+    loss = torch.where(neighbours, torch.log1p(distance / gamma), torch.log1p(gamma / distance))
     pair = ~torch.eye(n, dtype=torch.bool, device=codes.device)
     alike, unlike = pair & neighbours, pair & ~neighbours
     pairs = n * (n - 1)

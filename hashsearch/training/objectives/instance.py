@@ -39,7 +39,6 @@ def instance_discrimination(
     stranger = ~(neighbours | torch.eye(len(first), dtype=torch.bool, device=first.device))
     within = logits.masked_fill(stranger, -torch.inf)
     losses = [
-        functional.cross_entropy(table, own)
-        for table in (logits, logits.T, within, within.T)
+        functional.cross_entropy(table, own) for table in (logits, logits.T, within, within.T)
     ]
     return torch.stack(losses).mean()

@@ -1,0 +1,178 @@
+"""The plots of a record, as PNG files in memory.
+
+Drawn on figures of their own, never through pyplot, whose current figure is shared by
+the whole process. Colours: Okabe & Ito, told apart with any kind of colour vision; every
+series differs in marker or line, too.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    PercentFormatter,
+)
+
+from hashsearch.bench.scale import format_scale
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw"]
+
+_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#000000",
+)
+_SIZE = (7.2, 5.0)  # inches
+_DPI = 100
+
+
+def draw(result: dict[str, Any]) -> dict[str, bytes]:
+    """Each plot that a record (see :func:`hashsearch.bench.run`) has the figures for.
+
+    Returns:
+        PNG bytes (720 x 500 pixels) by file name: ``precision-recall.png`` and
+        ``radius.png`` where quality was measured, ``latency.png`` where latency was.
+    """
+    plots = {}
+    if result["quality"]:
+        entry = result["quality"][0]
+        plots["precision-recall.png"] = _precision_recall(entry)
+        plots["radius.png"] = _against_radius(entry)
+    if result["latency"]:
+        plots["latency.png"] = _latency(result)
+    return plots
+
+
+def _precision_recall(entry: dict[str, Any]) -> bytes:
+    """Mean precision against mean recall, a point for each radius."""
+    figure, axes = _figure("Precision and recall, every radius", _measured(entry))
+    curve, radius = entry["curve"], entry["radius"]
+    axes.plot(curve["recall"], curve["precision"], "o-", color=_BLUE, markersize=4, clip_on=False)
+    if radius < len(curve["radius"]):
+        recall, precision = curve["recall"][radius], curve["precision"][radius]
+        axes.plot(
+            [recall],
+            [precision],
+            "D",
+            color=_RED,
+            markersize=9,
+            label=f"radius {radius}: precision {precision:.3f}, recall {recall:.3f}",
+            clip_on=False,
+        )
+        axes.legend(loc="lower left", frameon=False)
+    axes.set_xlabel("recall (share of the relevant items that is in the ball)")
+    axes.set_ylabel("precision (share of the ball; 0 if empty)")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    _percent(axes.xaxis)
+    _percent(axes.yaxis)
+    return _png(figure)
+
+
+def _against_radius(entry: dict[str, Any]) -> bytes:
+    """Mean precision and mean recall against the radius."""
+    figure, axes = _figure("Precision and recall against the radius", _measured(entry))
+    curve, radius = entry["curve"], entry["radius"]
+    axes.plot(
+        curve["radius"],
+        curve["precision"],
+        "o-",
+        color=_BLUE,
+        markersize=4,
+        label="precision (0 if empty)",
+    )
+    axes.plot(curve["radius"], curve["recall"], "s--", color=_ORANGE, markersize=4, label="recall")
+    axes.axvline(radius, color=_BLACK, linewidth=1, linestyle=":", label=f"radius used: {radius}")
+    axes.set_xlabel("radius (bits of the semantic code)")
+    axes.set_ylabel("mean over queries")
+    axes.set_xlim(-0.5, curve["radius"][-1] + 0.5)
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _percent(axes.yaxis)
+    axes.legend(loc="best", frameon=False)
+    return _png(figure)
+
+
+def _latency(result: dict[str, Any]) -> bytes:
+    """Median time of a single query against the number of items, both logarithmic."""
+    settings = result["settings"]
+    figure, axes = _figure(
+        "Latency against gallery size",
+        f"single queries, radius {settings['radius']}, {settings['threads']} thread(s), "
+        f"{result['machine']['cpu']}",
+    )
+    # The gallery at hand is no scale: it holds the queries, and lies between the others.
+    at_scales = [entry for entry in result["latency"] if entry["scale"] != "gallery"]
+    series: dict[str, list[tuple[int, float]]] = {}
+    for entry in at_scales or result["latency"]:
+        for operation in entry["operations"]:
+            what = "best 10" if operation["operation"] == "nearest" else "whole ball"
+            name = f"hashsearch, {what}, {entry['codes']} codes"
+            series.setdefault(name, []).append((entry["items"], operation["p50_us"]))
+    for entry in result["peers"]:
+        for system in entry["systems"]:
+            if not system["name"].startswith("hashsearch"):
+                name = f"FAISS {system['name'].partition('(')[0].removeprefix('IndexBinary')}"
+                point = (entry["items"], system["p50_us"])
+                series.setdefault(f"{name}, learned codes", []).append(point)
+    styles = [(_BLUE, "o-"), (_SKY, "s-"), (_GREEN, "o--"), (_PINK, "s--")]
+    styles += [(_BLACK, "^:"), (_RED, "v:"), (_ORANGE, "D:")]
+    for (name, points), (colour, style) in zip(series.items(), styles, strict=False):
+        sizes, times = zip(*sorted(points), strict=True)
+        axes.plot(sizes, times, style, color=colour, markersize=6, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("items in the gallery")
+    axes.set_ylabel("median time of a query (microseconds)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda items, _: format_scale(round(items))))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda time, _: f"{time:,.0f}"))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(LogLocator(subs=range(2, 10)))
+        axis.set_minor_formatter(NullFormatter())
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def _figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
+    """A figure with one set of axes, titled with what was measured and how."""
+    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_title(title, loc="left", fontsize=13, pad=22)
+    axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color="#444444")
+    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
+
+
+def _measured(entry: dict[str, Any]) -> str:
+    return (
+        f"{entry['protocol']}, neighbours: {entry['neighbours']}, {entry['queries']:,} queries, "
+        f"{entry['items']:,} items"
+    )
+
+
+def _percent(axis: Any) -> None:
+    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()

@@ -1,0 +1,215 @@
+"""A record as tables of text, for whoever prints them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Table", "tables"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column names.
+
+    Attributes:
+        title: what is measured, by which protocol and rule.
+        columns: their names; all but the first hold numbers.
+        rows: one text a column.
+        note: how to read it; may be empty.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables(result: dict[str, Any]) -> list[Table]:
+    """The tables of a record (see :func:`hashsearch.bench.run`), those that have rows."""
+    made = [
+        _quality(result),
+        _same_item(result),
+        _latency(result),
+        _storage(result),
+        *(_peers(entry) for entry in result["peers"]),
+        _overheads(result),
+    ]
+    return [table for table in made if table.rows]
+
+
+def _quality(result: dict[str, Any]) -> Table:
+    entries = result["quality"]
+    settings = result["settings"]
+    radius = settings["radius"]
+    rows = [
+        (
+            _scale(entry),
+            _count(entry["items"]),
+            _interval(entry["map"]),
+            _interval(entry["precision_within"]),
+            _interval(entry["recall_within"]),
+            f"{entry['empty_balls']:.1%}",
+            f"{entry['mean_ball_size']:,.1f}",
+            _share(entry["precision_at"].get("10")),
+        )
+        for entry in entries
+    ]
+    queries = f"{_count(entries[0]['queries'])} queries" if entries else ""
+    one_order = next(
+        (entry["one_order_map"] for entry in entries if "one_order_map" in entry), None
+    )
+    note = "In brackets: 95 % bootstrap interval over queries. mAP: tie-aware, by distance."
+    if one_order:
+        note += f" By the order that a search returns, mAP is {_share(one_order)}."
+    return Table(
+        f"Quality: {settings['protocol']}, neighbours: {settings['neighbours']}, {queries}",
+        (
+            "gallery",
+            "items",
+            "mAP",
+            f"precision within {radius}",
+            f"recall within {radius}",
+            "empty balls",
+            "ball size",
+            "precision@10",
+        ),
+        tuple(rows),
+        note,
+    )
+
+
+def _same_item(result: dict[str, Any]) -> Table:
+    entry = result["same_item"]
+    rows = [
+        (f"recall@{k}", _interval(value))
+        for k, value in (entry or {"recall_at": {}})["recall_at"].items()
+    ]
+    title = "Same item"
+    if entry:
+        title += (
+            f": deformed views of {_count(entry['queries'])} among {_count(entry['items'])} items"
+        )
+    return Table(title, ("metric", "value"), tuple(rows))
+
+
+def _latency(result: dict[str, Any]) -> Table:
+    settings = result["settings"]
+    rows = [
+        (
+            _scale(entry),
+            entry["codes"],
+            _count(entry["distinct_codes"]),
+            operation["operation"] + (f" {operation['k']}" if operation["k"] else " (whole ball)"),
+            _count(operation["p50_us"]),
+            _count(operation["p95_us"]),
+            _count(operation["p99_us"]),
+            _count(operation["queries_per_s"]),
+            _count(operation["batched_queries_per_s"]),
+            f"{entry['recall']:.3f}",
+        )
+        for entry in result["latency"]
+        for operation in entry["operations"]
+    ]
+    return Table(
+        f"Latency: radius {settings['radius']}, {settings['threads']} thread(s), "
+        f"{result['machine']['cpu']}",
+        (
+            "gallery",
+            "codes",
+            "distinct",
+            "operation",
+            "p50 us",
+            "p95 us",
+            "p99 us",
+            "queries/s",
+            "batched q/s",
+            "recall",
+        ),
+        tuple(rows),
+        "Recall: against brute force. Uniform random codes are the worst case; real ones bunch.",
+    )
+
+
+def _storage(result: dict[str, Any]) -> Table:
+    rows = [
+        (
+            _scale(entry),
+            entry["codes"],
+            _count(entry["items"]),
+            "-" if entry["build_s"] is None else f"{entry['build_s']:.2f}",
+            str(entry["code_bytes"]),
+            "-" if entry["bytes_per_item"] is None else f"{entry['bytes_per_item']:.1f}",
+            "-" if entry["file_bytes"] is None else f"{entry['file_bytes'] / 1e6:,.2f}",
+        )
+        for entry in result["latency"]
+    ]
+    return Table(
+        "Building and storage",
+        ("gallery", "codes", "items", "build s", "code bytes", "file bytes/item", "file MB"),
+        tuple(rows),
+        "A file holds codes, ids, labels and thumbnails where there are any, and the indexes.",
+    )
+
+
+def _peers(entry: dict[str, Any]) -> Table:
+    rows = [
+        (
+            system["name"],
+            "-" if system["build_s"] is None else f"{system['build_s']:.2f}",
+            _count(system["p50_us"]),
+            _count(system["p95_us"]),
+            _count(system["queries_per_s"]),
+            f"{system['ratio']:,.2f}",
+            f"{system['ratio_to_nearest']:,.2f}",
+        )
+        for system in entry["systems"]
+    ]
+    return Table(
+        f"Peers: {_count(entry['items'])} items, radius {entry['radius']}, 1 thread, same answers",
+        ("system", "build s", "p50 us", "p95 us", "queries/s", "x within", "x nearest"),
+        tuple(rows),
+        "x: how many times the median of our within (the same answer, ranked) and nearest. "
+        "Where balls differ much in size, queries/s (by the mean) says another thing.",
+    )
+
+
+def _overheads(result: dict[str, Any]) -> Table:
+    overheads = result["overheads"] or {"skipped": "not asked for"}
+    if overheads["skipped"]:
+        return Table("Overheads", (), ())
+    cold, encoding = overheads["cold_query"], overheads["encoding"]
+    torch_s = cold["import_torch_s"]
+    rows = (
+        (
+            "cold query, against importing torch",
+            f"{cold['query_s']:.2f} s",
+            cold["skipped"] if torch_s is None else f"{torch_s:.2f} s",
+            "-" if torch_s is None else f"{cold['ratio']:.2f}",
+        ),
+        (
+            "encoding into a gallery, against ONNX Runtime alone",
+            f"{_count(encoding['gallery_images_per_s'])} images/s",
+            f"{_count(encoding['bare_images_per_s'])} images/s",
+            f"{encoding['ratio']:.2f}",
+        ),
+    )
+    return Table("Overheads", ("what", "hashsearch", "reference", "ratio"), rows)
+
+
+def _scale(entry: dict[str, Any]) -> str:
+    return "at hand" if entry["scale"] == "gallery" else str(entry["scale"])
+
+
+def _share(estimate: dict[str, Any] | None) -> str:
+    return "-" if estimate is None or estimate["value"] is None else f"{estimate['value']:.4f}"
+
+
+def _interval(estimate: dict[str, Any]) -> str:
+    if estimate["value"] is None:
+        return "-"
+    return f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"

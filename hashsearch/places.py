@@ -1,0 +1,128 @@
+"""Where galleries and encoders lie, by the names that people give them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hashsearch.encoder import Encoder, pretrained
+from hashsearch.errors import (
+    ArgumentError,
+    EncoderError,
+    EncoderMismatch,
+    GalleryError,
+    GalleryMissing,
+)
+
+if TYPE_CHECKING:
+    from hashsearch.gallery import Gallery
+
+__all__ = ["encoder_of", "find_gallery", "gallery_path", "load_encoder"]
+
+_SUFFIX = ".h5"
+
+
+def gallery_path(name: str, indexes: Path) -> Path:
+    """The path itself where the name ends in ``.h5``, else that name's file in the folder."""
+    return Path(name) if name.endswith(_SUFFIX) else indexes / f"{name}{_SUFFIX}"
+
+
+def find_gallery(name: str | None, indexes: Path) -> Path:
+    """The file of a gallery: that of this name, or the one that was built last.
+
+    Args:
+        name: see :func:`gallery_path`; None: the one built last.
+        indexes: folder of the galleries.
+
+    Raises:
+        GalleryMissing: there is none, or none of this name in the folder.
+        GalleryError: the folder may not be read.
+    """
+    if name is not None:
+        path = gallery_path(name, indexes)
+        if path.exists() or name.endswith(_SUFFIX):
+            return path
+    built = _built(indexes)
+    if not built:
+        raise GalleryMissing(
+            f"no gallery in {indexes}/; build one with `hashsearch build-index` (the sample) or "
+            "`hashsearch build-index PHOTOS/`"
+        )
+    if name is not None:
+        known = ", ".join(sorted(path.stem for path in built))
+        raise GalleryMissing(f"no gallery {name} in {indexes}/; there are: {known}")
+    return built[-1]
+
+
+def load_encoder(name: str) -> Encoder:
+    """An encoder that ships, or that of an ``.onnx`` file, named by its absolute path.
+
+    So the galleries that it builds find it again from any working folder.
+
+    Raises:
+        EncoderError: see :meth:`hashsearch.encoder.Encoder.load`; or its path is not UTF-8,
+            which a gallery could not store.
+    """
+    path = Path(name)
+    if name in pretrained() or not path.exists():
+        return Encoder.load(name)
+    absolute = str(path.absolute())
+    try:
+        absolute.encode()
+    except UnicodeEncodeError as error:
+        raise EncoderError(f"{absolute} is not UTF-8; rename it or move it elsewhere") from error
+    return Encoder.load(absolute)
+
+
+def encoder_of(gallery: Gallery, name: str | None = None) -> Encoder:
+    """The encoder to search a gallery with.
+
+    Args:
+        gallery: knows which encoder made its codes.
+        name: of the encoder, or the path of its file; None: where the gallery says it is.
+
+    Raises:
+        ArgumentError: no name is given and the gallery has none.
+        EncoderError: it is not there, or not an encoder.
+        EncoderMismatch: it is another one than the gallery was built with.
+    """
+    if name is not None:
+        encoder = load_encoder(name)
+        gallery.check_encoder(encoder.fingerprint)
+        return encoder
+    where = gallery.encoder_name
+    if where is None:
+        raise ArgumentError(
+            f"{gallery.path} does not say which encoder made its codes; name it with --encoder"
+        )
+    if where not in pretrained() and not Path(where).exists():
+        raise EncoderError(
+            f"{gallery.path} was built with the encoder {where}, which is not there any more; "
+            "say where it is with --encoder, or rebuild the gallery with `hashsearch build-index`"
+        )
+    encoder = load_encoder(where)
+    if gallery.encoder_fingerprint not in {None, encoder.fingerprint}:
+        raise EncoderMismatch(
+            f"the encoder {where} has changed since {gallery.path} was built with it; rebuild "
+            "the gallery with `hashsearch build-index`, or name the old encoder with --encoder"
+        )
+    return encoder
+
+
+def _built(indexes: Path) -> list[Path]:
+    """The gallery files of a folder, the one built last at the end."""
+    try:
+        with os.scandir(indexes) as entries:
+            found = [
+                (entry.stat().st_mtime_ns, entry.name)
+                for entry in entries
+                if entry.name.endswith(_SUFFIX) and entry.is_file()
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise GalleryError(
+            f"cannot read {indexes}: {error.strerror}; check its permissions"
+        ) from error
+    return [indexes / name for _, name in sorted(found)]

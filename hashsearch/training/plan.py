@@ -1,0 +1,120 @@
+"""What a training run is told, and what it tells."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from hashsearch.errors import ArgumentError
+from hashsearch.training.objectives import OBJECTIVES
+
+__all__ = ["DEVICES", "PRECISIONS", "EpochReport", "StepReport", "TrainingPlan"]
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that decides what a run learns.
+
+    Attributes:
+        objective: a key of :data:`~hashsearch.training.objectives.OBJECTIVES`.
+        backbone: a key of :data:`~hashsearch.training.backbones.BACKBONES`.
+        n_bits: length of the semantic code.
+        fine_bits: length of the fine code; 0 trains without a fine head.
+        weights: of the objective's terms, where they differ from its defaults, and
+            ``fine`` for the fine head's loss; 0 trains without a term.
+        epochs: over the training images.
+        batch_size: images a step.
+        learning_rate: the highest of the one-cycle schedule (AdamW).
+        weight_decay: of AdamW.
+        temperature: of the fine head's loss.
+        seed: of everything random.
+        device: ``auto`` takes a GPU where there is one.
+        precision: of the network's arithmetic; ``auto`` times bfloat16 against float32.
+
+    Raises:
+        ArgumentError: a value outside what it can be, or nothing left to learn.
+    """
+
+    objective: str = "adversarial"
+    backbone: str = "small-resnet"
+    n_bits: int = 48
+    fine_bits: int = 64
+    weights: dict[str, float] = field(default_factory=dict)
+    epochs: int = 24
+    batch_size: int = 256
+    learning_rate: float = 4e-3
+    weight_decay: float = 0.05
+    temperature: float = 0.15
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise ArgumentError(
+                f"unknown objective {self.objective!r}; known: {', '.join(OBJECTIVES)}"
+            )
+        if self.precision not in PRECISIONS or self.device not in DEVICES:
+            raise ArgumentError(
+                f"precision is one of {', '.join(PRECISIONS)}; device is one of "
+                f"{', '.join(DEVICES)}"
+            )
+        if self.epochs < 1 or self.batch_size < 2:
+            raise ArgumentError("at least 1 epoch and 2 images a batch are needed")
+        for name in ("learning_rate", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ArgumentError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name, value in (("weight_decay", self.weight_decay), ("fine", self.fine_weight)):
+            if not 0 <= value < math.inf:
+                raise ArgumentError(f"{name} must be a number from 0 up, not {value}")
+        weights = {**OBJECTIVES[self.objective].default_weights, **self.objective_weights}
+        if not any(weights.values()) and not self.fine_weight:
+            raise ArgumentError("every term has weight 0; give one of them more to learn from")
+
+    @property
+    def fine_weight(self) -> float:
+        """Weight of the fine head's loss."""
+        return self.weights.get("fine", 1.0) if self.fine_bits else 0.0
+
+    @property
+    def objective_weights(self) -> dict[str, float]:
+        """:attr:`weights` without the fine head's."""
+        return {term: weight for term, weight in self.weights.items() if term != "fine"}
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """After a step: which, of how many, and the terms of its loss, weighted."""
+
+    epoch: int
+    step: int
+    steps: int
+    terms: dict[str, float]
+    adversary_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """After an epoch: means over its steps, and what validation says.
+
+    Attributes:
+        epoch: counted from 1.
+        terms: mean of each weighted term.
+        adversary_accuracy: how often the discriminator was right before it learnt from
+            the batch, 0.5 being chance, over the steps that had a pair to judge; None
+            where there is no discriminator, or no such pair.
+        validation_map: mean average precision of the semantic code, tie-aware, on the
+            validation images: 1,000 query the others.
+        seconds: that the epoch took, validation included.
+        best: whether this epoch is the best so far.
+    """
+
+    epoch: int
+    terms: dict[str, float]
+    adversary_accuracy: float | None
+    validation_map: float
+    seconds: float
+    best: bool

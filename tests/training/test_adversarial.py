@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from toy import same_label, seeded
+
+from hashsearch.errors import ArgumentError
+from hashsearch.training.objectives import OBJECTIVES, Outputs
+from hashsearch.training.objectives.adversarial import Adversarial, draw_neighbours
+from hashsearch.training.objectives.cauchy import cauchy_cross_entropy, cauchy_quantisation
+
+N_FEATURES, N_BITS, N_CLASSES = 6, 8, 3
+LABELS = [0, 0, 0, 1, 1, 2]
+
+
+def objective(**weights: float) -> Adversarial:
+    torch.manual_seed(0)
+    return Adversarial(N_FEATURES, N_BITS, N_CLASSES, weights).double()
+
+
+def outputs(n: int = len(LABELS), seed: int = 0) -> Outputs:
+    generator = seeded(seed)
+    return Outputs(
+        semantic=torch.randn(
+            n, N_BITS, generator=generator, dtype=torch.float64, requires_grad=True
+        ),
+        features=torch.randn(
+            n, N_FEATURES, generator=generator, dtype=torch.float64, requires_grad=True
+        ),
+    )
+
+
+def terms(made: Adversarial, batch: Outputs, labels: list[int]) -> dict[str, Tensor]:
+    return made.terms(batch, torch.tensor(labels), same_label(labels), seeded())
+
+
+def values(made: Adversarial, batch: Outputs, labels: list[int]) -> dict[str, float]:
+    return {term: float(value.detach()) for term, value in terms(made, batch, labels).items()}
+
+
+# --- drawing neighbours ----------------------------------------------------------------
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_partners_are_neighbours_and_never_the_item_itself(labels: list[int], seed: int) -> None:
+    rows, partners = draw_neighbours(same_label(labels), seeded(seed))
+    drawn = list(zip(rows.tolist(), partners.tolist(), strict=True))
+    assert all(row != partner and labels[row] == labels[partner] for row, partner in drawn)
+    assert [row for row, _ in drawn] == [
+        row for row, label in enumerate(labels) if labels.count(label) > 1
+    ]
+
+
+def test_every_neighbour_is_as_likely_as_another() -> None:
+    neighbours = same_label([0, 0, 0, 0, 1, 1])
+    generator = seeded()
+    counts = torch.zeros(6, 6)
+    for _ in range(3000):
+        rows, partners = draw_neighbours(neighbours, generator)
+        counts[rows, partners] += 1
+    # 3 partners to choose from: 1,000 each, with a standard deviation of 26.
+    assert (counts[:4, :4][~torch.eye(4, dtype=torch.bool)] - 1000).abs().max() < 130
+    assert counts[4, 5] == counts[5, 4] == 3000
+
+
+def test_without_neighbours_nothing_is_drawn() -> None:
+    rows, partners = draw_neighbours(same_label([0, 1, 2]), seeded())
+    assert rows.tolist() == partners.tolist() == []
+
+
+# --- the terms -------------------------------------------------------------------------
+
+
+def test_classification_is_cross_entropy_of_the_type() -> None:
+    made, batch = objective(), outputs()
+    weight, bias = made.classifier.weight.tolist(), made.classifier.bias.tolist()
+    losses = []
+    for output, label in zip(batch.semantic.tolist(), LABELS, strict=True):
+        code = [math.tanh(value) for value in output]
+        logits = [
+            sum(w * h for w, h in zip(row, code, strict=True)) + b
+            for row, b in zip(weight, bias, strict=True)
+        ]
+        losses.append(math.log(sum(math.exp(logit) for logit in logits)) - logits[label])
+    expected = sum(losses) / len(losses)
+    assert values(made, batch, LABELS)["classification"] == pytest.approx(expected)
+
+
+def test_hamming_and_quantisation_are_the_cauchy_losses_of_tanh() -> None:
+    made, batch = objective(), outputs()
+    codes = torch.tanh(batch.semantic)
+    found = terms(made, batch, LABELS)
+    assert found["hamming"] == cauchy_cross_entropy(codes, same_label(LABELS), 20.0)
+    assert found["quantisation"] == cauchy_quantisation(codes, 20.0)
+
+
+@torch.no_grad()
+def judged(made: Adversarial, batch: Outputs) -> tuple[list[float], list[float]]:
+    """D's probabilities of "own", for own and for swapped codes, one image at a time."""
+    codes = torch.tanh(batch.semantic)
+    rows, partners = draw_neighbours(same_label(LABELS), seeded())
+    own, swapped = [], []
+    for row, partner in zip(rows.tolist(), partners.tolist(), strict=True):
+        image = batch.features[row : row + 1]
+        own.append(float(made.discriminator(image, codes[row : row + 1]).sigmoid()))
+        swapped.append(float(made.discriminator(image, codes[partner : partner + 1]).sigmoid()))
+    return own, swapped
+
+
+def test_the_scramble_term_is_its_formula() -> None:
+    made, batch = objective(), outputs()
+    own, swapped = judged(made, batch)
+    losses = [-(math.log(p) + math.log(1 - p)) / 2 for p in own + swapped]
+    expected = sum(losses) / len(losses) - math.log(2)
+    assert expected > 0
+    assert values(made, batch, LABELS)["adversarial"] == pytest.approx(expected)
+
+
+def test_the_discriminators_loss_and_accuracy_are_their_formulas() -> None:
+    made, batch = objective(), outputs()
+    own, swapped = judged(made, batch)
+    found = made.adversary(batch, same_label(LABELS), seeded())
+    assert found is not None
+    losses = [-math.log(p) for p in own] + [-math.log(1 - p) for p in swapped]
+    right = [p > 0.5 for p in own] + [p <= 0.5 for p in swapped]
+    assert float(found[0].detach()) == pytest.approx(sum(losses) / len(losses))
+    assert float(found[1]) == pytest.approx(sum(right) / len(right))
+
+
+def test_the_scramble_term_is_0_where_the_discriminator_is_at_chance() -> None:
+    made = objective()
+    for parameter in made.discriminator.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert values(made, outputs(), LABELS)["adversarial"] == pytest.approx(0, abs=1e-12)
+
+
+def test_the_scramble_gradient_reaches_the_codes_but_not_the_features() -> None:
+    batch = outputs()
+    terms(objective(), batch, LABELS)["adversarial"].backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+    assert batch.features.grad is None
+    assert batch.semantic.grad is not None
+    # All but the last item, which has no neighbour.
+    assert batch.semantic.grad.ne(0).any(dim=1).tolist() == [True] * 5 + [False]
+
+
+def test_the_discriminators_loss_reaches_the_discriminator_only() -> None:
+    made, batch = objective(), outputs()
+    found = made.adversary(batch, same_label(LABELS), seeded())
+    assert found is not None
+    found[0].backward()  # type: ignore[no-untyped-call]  # as above
+    assert batch.semantic.grad is None
+    assert batch.features.grad is None
+    trained = {id(parameter) for parameter in made.adversary_parameters()}
+    for parameter in made.parameters():
+        assert (parameter.grad is not None) == (id(parameter) in trained)
+    assert trained == {id(parameter) for parameter in made.discriminator.parameters()}
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    made, batch = objective(), outputs()
+
+    def loss(semantic: Tensor) -> Tensor:
+        return torch.stack(list(terms(made, Outputs(semantic, batch.features), LABELS).values()))
+
+    assert torch.autograd.gradcheck(loss, (batch.semantic,))
+
+
+def test_saturated_codes_have_finite_gradients() -> None:
+    made, batch = objective(), outputs()
+    saturated = (batch.semantic.detach() * 1e4).requires_grad_()
+    found = terms(made, Outputs(saturated, batch.features), LABELS)
+    torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]  # as above
+    assert saturated.grad is not None
+    assert saturated.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0], [0, 0], [1, 2]])
+def test_batches_of_one_sort_of_pair_have_finite_terms_and_gradients(labels: list[int]) -> None:
+    batch = outputs(len(labels))
+    found = terms(objective(), batch, labels)
+    torch.stack(list(found.values())).sum().backward()  # type: ignore[no-untyped-call]  # as above
+    assert all(bool(value.isfinite()) for value in found.values())
+    assert batch.semantic.grad is not None
+    assert batch.semantic.grad.isfinite().all()
+
+
+def test_a_batch_without_neighbours_has_nothing_to_judge() -> None:
+    made, batch, labels = objective(), outputs(3), [0, 1, 2]
+    assert made.adversary(batch, same_label(labels), seeded()) is None
+    scramble = terms(made, batch, labels)["adversarial"]
+    assert float(scramble.detach()) == 0
+    scramble.backward()  # type: ignore[no-untyped-call]  # as above
+    assert batch.semantic.grad is not None
+    assert batch.semantic.grad.eq(0).all()
+
+
+# --- the game --------------------------------------------------------------------------
+
+
+def play(codes_of: Tensor, features: Tensor, labels: list[int], steps: int) -> float:
+    """The discriminator's accuracy after ``steps`` of learning, over the last 50 of them."""
+    made = objective()
+    optimiser = torch.optim.Adam(made.adversary_parameters(), lr=3e-3)
+    generator = seeded()
+    right = []
+    for _ in range(steps):
+        found = made.adversary(Outputs(codes_of, features), same_label(labels), generator)
+        assert found is not None
+        optimiser.zero_grad()
+        found[0].backward()  # type: ignore[no-untyped-call]  # as above
+        optimiser.step()
+        right.append(float(found[1]))
+    return sum(right[-50:]) / 50
+
+
+def test_the_discriminator_learns_codes_that_follow_from_the_features() -> None:
+    generator = seeded(3)
+    labels = [row % 4 for row in range(64)]
+    features = torch.randn(64, N_FEATURES, generator=generator, dtype=torch.float64)
+    mixing = torch.randn(N_FEATURES, N_BITS, generator=generator, dtype=torch.float64)
+    assert play(2 * features @ mixing, features, labels, steps=300) > 0.85
+
+
+def test_codes_that_know_the_class_only_leave_the_discriminator_at_chance() -> None:
+    generator = seeded(3)
+    labels = [row % 4 for row in range(64)]
+    features = torch.randn(64, N_FEATURES, generator=generator, dtype=torch.float64)
+    code_of_class = torch.randn(4, N_BITS, generator=generator, dtype=torch.float64)
+    assert play(code_of_class[labels], features, labels, steps=60) == 0.5
+
+
+def test_following_the_scramble_gradient_drives_the_discriminator_towards_chance() -> None:
+    made, batch = objective(), outputs()
+    optimiser = torch.optim.Adam([batch.semantic], lr=0.05)
+    values = []
+    for _ in range(60):
+        scramble = terms(made, batch, LABELS)["adversarial"]
+        optimiser.zero_grad()
+        scramble.backward()  # type: ignore[no-untyped-call]  # as above
+        optimiser.step()
+        values.append(float(scramble.detach()))
+    assert values[-1] < values[0] / 10
+
+
+# --- weights ---------------------------------------------------------------------------
+
+
+def test_it_is_known_by_its_name() -> None:
+    assert OBJECTIVES["adversarial"] is Adversarial
+
+
+def test_weights_that_are_not_given_are_the_defaults() -> None:
+    assert objective(hamming=0.25).weights == {**Adversarial.default_weights, "hamming": 0.25}
+
+
+@pytest.mark.parametrize("term", sorted(Adversarial.default_weights))
+def test_weight_0_leaves_a_term_out(term: str) -> None:
+    made = objective(**{term: 0.0})
+    assert set(terms(made, outputs(), LABELS)) == set(Adversarial.default_weights) - {term}
+    has_adversary = made.adversary(outputs(), same_label(LABELS), seeded()) is not None
+    assert has_adversary == (term != "adversarial")
+
+
+def test_an_unknown_term_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(ArgumentError, match=r"no term 'triplet'; it has classification, hamming"):
+        objective(triplet=1.0)
+
+
+@pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])
+def test_a_weight_that_can_be_none_is_refused(weight: float) -> None:
+    with pytest.raises(ArgumentError, match=r"weight of hamming .* from 0 up"):
+        objective(hamming=weight)
