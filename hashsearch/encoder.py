@@ -151,7 +151,9 @@ class Encoder:
                 f"({', '.join(shipped)})"
             ) from error
         except OSError as error:
-            raise EncoderError(f"{path} cannot be read ({error.strerror})") from error
+            raise EncoderError(
+                f"{path} cannot be read ({error.strerror}); name an .onnx file that can be"
+            ) from error
         return cls(
             model, name=path.stem if path in shipped.values() else str(path), threads=threads
         )

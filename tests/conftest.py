@@ -1,10 +1,13 @@
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from tiny_encoder import encoder_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # A machine that is busy with something else must not fail a test.
 settings.register_profile("hashsearch", deadline=None)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.datasets.item import Item
-from hashsearch.encoder import Encoder
-from hashsearch.errors import DatasetError, ImageError
+from hashsearch.errors import ArgumentError, DatasetError, ImageError
 from hashsearch.gallery.gallery import Gallery
 from hashsearch.images import Preprocessing, read_image, thumbnail, to_pixels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+    from hashsearch.datasets.item import Item
+    from hashsearch.encoder import Encoder
 
 __all__ = ["BuildResult", "Skipped", "build"]
 
@@ -59,7 +66,8 @@ def build(
     """Encode items into a gallery; images that cannot be read are listed, not fatal.
 
     Images are read in threads while the network runs; a few batches are in memory at a
-    time.
+    time. An item whose id, label or path is no UTF-8 text (a file may have any name) is
+    listed, too.
 
     Args:
         items: with unique ids.
@@ -73,20 +81,25 @@ def build(
 
     Raises:
         DatasetError: not one image can be read.
-        ArgumentError: two items have one id.
+        ArgumentError: two items have one id, or a batch size below 1.
     """
+    if batch_size < 1:
+        raise ArgumentError(f"batch_size must be at least 1, not {batch_size}")
+    _check_unique(items)
     kept: list[_Read] = []
     codes: list[npt.NDArray[np.uint8]] = []
     skipped: list[Skipped] = []
-    for batch in _read_ahead(items, encoder.preprocessing, thumbnails, batch_size):
-        good = [read for read in batch if read.pixels is not None]
-        skipped += [Skipped(read.item.id, read.reason) for read in batch if read.pixels is None]
-        if good:
-            pixels = np.stack([read.pixels for read in good if read.pixels is not None])
-            codes.append(encoder.encode_pixels(pixels, batch_size=batch_size))
-            kept += [_Read(read.item, None, read.thumbnail) for read in good]
-        if on_progress:
-            on_progress(len(batch))
+    # Closed, not only left: what stops the loop must stop the threads.
+    with closing(_read_ahead(items, encoder.preprocessing, thumbnails, batch_size)) as batches:
+        for batch in batches:
+            good = [read for read in batch if read.pixels is not None]
+            skipped += [Skipped(read.item.id, read.reason) for read in batch if read.reason]
+            if good:
+                pixels = np.stack([read.pixels for read in good if read.pixels is not None])
+                codes.append(encoder.encode_pixels(pixels, batch_size=batch_size))
+                kept += [_Read(read.item, None, read.thumbnail) for read in good]
+            if on_progress:
+                on_progress(len(batch))
     if not kept:
         first = f" (first: {skipped[0].reason})" if skipped else ""
         raise DatasetError(f"none of the {len(items)} images can be read{first}")
@@ -104,6 +117,15 @@ def build(
     return BuildResult(gallery, skipped)
 
 
+def _check_unique(items: Sequence[Item]) -> None:
+    """Before hours of encoding, not after."""
+    seen: set[str] = set()
+    for item in items:
+        if item.id in seen:
+            raise ArgumentError(f"two items have the id {item.id!r}; rename or drop one")
+        seen.add(item.id)
+
+
 def _if_any(values: list[str | None]) -> list[str | None] | None:
     """The values, or None where all are None: then the gallery does without them."""
     return values if any(value is not None for value in values) else None
@@ -111,44 +133,60 @@ def _if_any(values: list[str | None]) -> list[str | None] | None:
 
 def _read_ahead(
     items: Sequence[Item], preprocessing: Preprocessing, thumbnails: bool, batch_size: int
-) -> Iterator[list[_Read]]:
+) -> Generator[list[_Read], None, None]:
     """Batches of read items, in order, with the next ones being read meanwhile."""
-    starts = iter(range(0, len(items), batch_size))
     workers = max(os.cpu_count() or 1, 2)
     # A batch is read by several threads, a contiguous part each: a task an image costs more
     # than reading a small one.
     part = -(-batch_size // workers)
+    waiting: deque[list[Future[list[_Read]]]] = deque()
+    stopped = Event()
 
-    def submit(pool: ThreadPoolExecutor, start: int) -> list[Future[list[_Read]]]:
-        batch = items[start : start + batch_size]
-        return [
-            pool.submit(_read_all, batch[at : at + part], preprocessing, thumbnails)
-            for at in range(0, len(batch), part)
-        ]
+    def read_part(items: Sequence[Item]) -> list[_Read]:
+        return [_read(item, preprocessing, thumbnails) for item in items if not stopped.is_set()]
 
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
-        waiting = [submit(pool, start) for start, _ in zip(starts, range(_BATCHES_AHEAD))]  # noqa: B905 - the shorter one ends it
         try:
+            for start in range(0, len(items), batch_size):
+                batch = items[start : start + batch_size]
+                waiting.append(
+                    [
+                        pool.submit(read_part, batch[at : at + part])
+                        for at in range(0, len(batch), part)
+                    ]
+                )
+                if len(waiting) > _BATCHES_AHEAD:
+                    yield _joined(waiting.popleft())
             while waiting:
-                batch = [read for future in waiting.pop(0) for read in future.result()]
-                for start in starts:
-                    waiting.append(submit(pool, start))
-                    break
-                yield batch
+                yield _joined(waiting.popleft())
         finally:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _read_all(
-    items: Sequence[Item], preprocessing: Preprocessing, thumbnails: bool
-) -> list[_Read]:
-    return [_read(item, preprocessing, thumbnails) for item in items]
+def _joined(parts: list[Future[list[_Read]]]) -> list[_Read]:
+    return [read for part in parts for read in part.result()]
 
 
 def _read(item: Item, preprocessing: Preprocessing, thumbnails: bool) -> _Read:
+    fault = _text_fault(item)
+    if fault:
+        return _Read(item, None, None, fault)
     try:
         image = read_image(item.image)
         small = thumbnail(image) if thumbnails else None
         return _Read(item, to_pixels(image, preprocessing), small)
     except ImageError as error:
         return _Read(item, None, None, str(error))
+
+
+def _text_fault(item: Item) -> str:
+    """Why the item's texts cannot stand in a gallery file; empty: they can."""
+    for what, text in (("path", item.path), ("id", item.id), ("label", item.label)):
+        try:
+            encoded = (text or "").encode()
+        except UnicodeEncodeError:
+            return f"{item.id}: its {what} is not UTF-8; rename it"
+        if b"\0" in encoded:
+            return f"{item.id}: its {what} holds a NUL character; rename it"
+    return "" if item.id else "an item without an id; give it one"

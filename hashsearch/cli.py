@@ -1,0 +1,530 @@
+"""The command line: each command parses, makes one library call, and prints.
+
+What is heavy is imported inside the command that needs it, so `--help` answers at once
+and `query` never loads torch. Results go to standard output, everything else to standard
+error.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+from click.core import ParameterSource
+
+from hashsearch import __version__
+from hashsearch.errors import DatasetMissing, ExtraMissing, HashsearchError, ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from PIL import Image
+
+    from hashsearch.gallery import Gallery
+
+__all__ = ["cli", "main"]
+
+SAMPLE_NAME = "fashion-mnist"
+
+_indexes_option = click.option(
+    "--indexes",
+    type=click.Path(path_type=Path),
+    default=Path("indexes"),
+    show_default=True,
+    envvar="HASHSEARCH_INDEXES",
+    help="Folder of the galleries.",
+)
+_gallery_option = click.option(
+    "--gallery",
+    "-g",
+    help="Name of a gallery in the folder of galleries, or path of its file "
+    "[default: the one built last].",
+)
+_encoder_option = click.option(
+    "--encoder",
+    "-e",
+    help="Name of an encoder that ships, or path of an .onnx file "
+    "[default: the one that the gallery was built with].",
+)
+_radius_option = click.option(
+    "--radius",
+    type=click.IntRange(min=0),
+    default=2,
+    show_default=True,
+    help="Of the ball, in bits of the semantic code.",
+)
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit status.
+
+    0: done; 1: an error of input or state, told in one line; 2: wrong usage.
+
+    Args:
+        args: instead of those of the process.
+    """
+    # What Pillow thinks of an image's metadata is of no use to whoever searches with it.
+    warnings.filterwarnings("ignore", module="PIL")
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal cannot show is escaped; it is no reason to stop.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        status = cli.main(args, prog_name="hashsearch", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "hashsearch"
+        _fail(f"{error.format_message()} (see `{command} --help`)", status=2)
+    # An OSError is the machine's: a full disk, a working folder that was removed.
+    except (HashsearchError, click.ClickException, OSError) as error:
+        _fail(str(error), status=1)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped; nothing is half-written.", err=True)
+        sys.exit(1)
+
+
+def _fail(message: str, *, status: int) -> NoReturn:
+    from hashsearch.console import printable
+
+    click.echo(f"Error: {printable(message)}", err=True)
+    sys.exit(status)
+
+
+@click.group(no_args_is_help=False, invoke_without_command=True)
+@click.pass_context
+@click.version_option(__version__, prog_name="hashsearch")
+def cli(context: click.Context) -> None:
+    """Find fashion items by photo: exact Hamming search over learned binary codes."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+@cli.command("build-index")
+@click.argument("photos", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--name",
+    help="Name of the gallery, or path of its .h5 file [default: the name of the folder].",
+)
+@click.option(
+    "--encoder",
+    "-e",
+    default=SAMPLE_NAME,
+    show_default=True,
+    help="Name of an encoder that ships, or path of an .onnx file.",
+)
+@click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small JPEG of each item.")
+@_indexes_option
+@_json_option
+def build_index(
+    *,
+    photos: Path | None,
+    name: str | None,
+    encoder: str,
+    thumbnails: bool,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Encode the images of the folder PHOTOS into a gallery.
+
+    Sub-folders are types. Without PHOTOS: the sample that ships, the 10,000 test images
+    of Fashion-MNIST. Images that cannot be read are listed, not fatal.
+    """
+    from hashsearch import console
+    from hashsearch.datasets import fashion_mnist
+    from hashsearch.datasets.folder import folder_items
+    from hashsearch.gallery import writing
+    from hashsearch.gallery.build import build
+    from hashsearch.places import gallery_path, load_encoder
+
+    path = indexes / f"{_default_name(photos)}.h5" if not name else gallery_path(name, indexes)
+    items = fashion_mnist.sample().items() if photos is None else folder_items(photos)
+    loaded = load_encoder(encoder)
+    with writing(path) as writer, console.progress("encoding", len(items)) as advance:
+        result = build(items, loaded, thumbnails=thumbnails, on_progress=advance)
+        writer.write(result.gallery)
+    for skipped in result.skipped:
+        click.echo(console.printable(f"Skipped {skipped.reason}"), err=True)
+    count = len(result.gallery)
+    if as_json:
+        _print_json(
+            {
+                "gallery": str(path),
+                "items": count,
+                "skipped": [vars(skipped) for skipped in result.skipped],
+            }
+        )
+    else:
+        left_out = f", {len(result.skipped)} skipped" if result.skipped else ""
+        hint = f"hashsearch query IMAGE{_option_to_find(path, indexes)}"
+        click.echo(console.printable(f"{path}: {count:,} items{left_out}. Try `{hint}`."))
+
+
+@cli.command()
+@click.argument("images", nargs=-1, required=True)
+@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Matches.")
+@_radius_option
+@_gallery_option
+@_encoder_option
+@click.option(
+    "--sheet",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a picture of query and matches to this PNG file.",
+)
+@_indexes_option
+@_json_option
+def query(
+    *,
+    images: tuple[str, ...],
+    k: int,
+    radius: int,
+    gallery: str | None,
+    encoder: str | None,
+    sheet: Path | None,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Find the gallery items nearest to each of the image files IMAGES.
+
+    `-` reads an image from standard input. Matches within the radius come first, the
+    closest by the whole code before the others.
+    """
+    from hashsearch import console
+    from hashsearch.files import write_atomically
+    from hashsearch.places import encoder_of
+
+    if sheet is not None and sheet.suffix.lower() != ".png":
+        raise click.UsageError(f"--sheet writes a PNG file; name one that ends in .png: {sheet}")
+    opened = _open_gallery(gallery, indexes)
+    loaded = encoder_of(opened, encoder)
+    pictures = [_read_query(name) for name in images]
+    matches = opened.nearest(loaded.encode(pictures), k=k, radius=radius)
+    names = ["standard input" if name == "-" else name for name in images]
+    if sheet is not None:
+        from hashsearch.pictures import SheetRow, contact_sheet, png_bytes
+
+        rows = [
+            SheetRow(Path(name).stem, picture, found)
+            for name, picture, found in zip(names, pictures, matches, strict=True)
+        ]
+        write_atomically(sheet, png_bytes(contact_sheet(rows, opened)))
+        click.echo(f"Wrote {sheet}", err=True)
+    if as_json:
+        _print_json(
+            {
+                "gallery": str(opened.path),
+                "radius": radius,
+                "queries": [
+                    {
+                        "query": name,
+                        "ball_size": int(found.ball_size[0]),
+                        "matches": console.match_records(found),
+                    }
+                    for name, found in zip(names, matches, strict=True)
+                ],
+            }
+        )
+    else:
+        for name, found in zip(names, matches, strict=True):
+            console.print_matches(name, found, len(opened))
+
+
+@cli.command()
+@_radius_option
+@_gallery_option
+@click.option(
+    "--scales",
+    help="Sizes of further galleries, such as 1k,10k,100k,1m; past the gallery's own size "
+    "they are filled with deformed copies of its images [default: 1k,10k].",
+)
+@click.option("--peers", is_flag=True, help="Compare with FAISS's indexes over the items, too.")
+@click.option("--overheads", is_flag=True, help="Measure cold start and encoding speed, too.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the record and the plots [default: benchmarks/results/GALLERY].",
+)
+@_indexes_option
+@_json_option
+def bench(
+    *,
+    radius: int,
+    gallery: str | None,
+    scales: str | None,
+    peers: bool,
+    overheads: bool,
+    threads: int,
+    seed: int,
+    out: Path | None,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Measure how good and how fast a gallery is; record it as JSON and plots."""
+    from hashsearch import console
+    from hashsearch.bench import parse_scale, record, run, tables
+    from hashsearch.files import make_folder
+
+    opened = _open_gallery(gallery, indexes)
+    sizes = [parse_scale(text) for text in scales.split(",")] if scales else None
+    folder = out or Path("benchmarks") / "results" / (opened.path or Path("gallery")).stem
+    make_folder(folder)  # to measure for minutes and then be refused would be a pity
+    with console.stages() as tell:
+        result = run(
+            opened,
+            radius=radius,
+            scales=sizes,
+            peers=peers,
+            overheads=overheads,
+            threads=threads,
+            seed=seed,
+            progress=tell,
+        )
+    written = record(result, folder)
+    if as_json:
+        _print_json(result)
+    else:
+        for table in tables(result):
+            console.print_table(table.title, table.columns, table.rows, table.note)
+        for note in result["notes"]:
+            click.echo(note)
+    click.echo(f"Recorded: {', '.join(map(str, written))}", err=True)
+
+
+@cli.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="The .onnx file to write.",
+)
+@click.option(
+    "--data",
+    type=click.Choice(["fashion-mnist"]),
+    default="fashion-mnist",
+    show_default=True,
+    help="What to train on.",
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the data set's files.",
+)
+@click.option("--download", is_flag=True, help="Download the data set if it is not there.")
+@click.option("--objective", default="adversarial", show_default=True)
+@click.option("--backbone", default="small-resnet", show_default=True)
+@click.option("--bits", type=int, default=48, show_default=True, help="Of the semantic code.")
+@click.option(
+    "--fine-bits",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Of the fine code; 0 trains without one.",
+)
+@click.option(
+    "--weight",
+    "weights",
+    multiple=True,
+    metavar="TERM=VALUE",
+    help="Weight of a term of the loss; may be repeated.",
+)
+@click.option(
+    "--without",
+    multiple=True,
+    metavar="TERM",
+    help="Train without a term of the loss; may be repeated.",
+)
+@click.option("--epochs", type=int, default=24, show_default=True)
+@click.option("--batch-size", type=int, default=256, show_default=True)
+@click.option("--learning-rate", type=float, default=4e-3, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    help="auto, float32 or bfloat16; auto takes what is faster here.",
+)
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming a stopped run.")
+def train(
+    *,
+    out: Path,
+    data: str,
+    data_dir: Path | None,
+    download: bool,
+    objective: str,
+    backbone: str,
+    bits: int,
+    fine_bits: int,
+    weights: tuple[str, ...],
+    without: tuple[str, ...],
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    device: str,
+    precision: str,
+    fresh: bool,
+) -> None:
+    """Train an encoder and write it as one .onnx file.
+
+    A stopped run goes on from its last epoch when the same command is given again; until
+    it is done its state lies beside the file in OUT.checkpoint.
+    """
+    from hashsearch import console
+    from hashsearch.datasets import fashion_mnist
+
+    with _extra("train"):
+        from hashsearch.training.plan import TrainingPlan
+        from hashsearch.training.run import train_encoder
+
+    plan = TrainingPlan(
+        objective=objective,
+        backbone=backbone,
+        n_bits=bits,
+        fine_bits=fine_bits,
+        weights={**_weights(weights), **dict.fromkeys(without, 0.0)},
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+        precision=precision,
+    )
+    try:
+        images = fashion_mnist.load("train", data_dir)
+    except DatasetMissing:
+        if not download:
+            raise
+        with console.stages() as tell:
+            fashion_mnist.download(data_dir, splits=("train",), progress=tell)
+        images = fashion_mnist.load("train", data_dir)
+    with console.training(epochs) as display:
+        trained = train_encoder(
+            plan,
+            images,
+            out,
+            dataset=data,
+            fresh=fresh,
+            on_step=display.step,
+            on_epoch=display.epoch,
+        )
+    click.echo(
+        f"{trained.path}: validation mAP {trained.best.validation_map:.4f} (epoch "
+        f"{trained.best.epoch}), trained in {trained.seconds / 60:.0f} minutes. Try "
+        f"`hashsearch build-index --encoder {trained.path}`."
+    )
+
+
+@cli.command()
+@_gallery_option
+@_indexes_option
+@_json_option
+def info(gallery: str | None, indexes: Path, as_json: bool) -> None:
+    """Say what a gallery holds."""
+    from hashsearch import console
+
+    facts = _open_gallery(gallery, indexes).info()
+    if as_json:
+        _print_json(facts)
+    else:
+        console.print_facts(facts)
+
+
+@cli.command()
+@_gallery_option
+@_indexes_option
+@_json_option
+def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
+    """Check every byte of a gallery file against its checksums."""
+    from hashsearch import console
+    from hashsearch import gallery as galleries
+    from hashsearch.errors import GalleryDamaged
+    from hashsearch.places import find_gallery
+
+    path = find_gallery(gallery, indexes)
+    checks = galleries.verify(path)
+    damaged = [check.dataset for check in checks if not check.ok]
+    if as_json:
+        _print_json({"gallery": str(path), "datasets": [check._asdict() for check in checks]})
+    else:
+        rows = [(c.dataset, f"{c.bytes:,}", "ok" if c.ok else "DAMAGED") for c in checks]
+        console.print_table(str(path), ("dataset", "bytes", "checksum"), rows)
+    if damaged:
+        raise GalleryDamaged(
+            f"{path}: {', '.join(damaged)} damaged; rebuild it with `hashsearch build-index`"
+        )
+
+
+def _default_name(photos: Path | None) -> str:
+    """What a gallery of this folder is called."""
+    if photos is None:
+        return SAMPLE_NAME
+    name = photos.name if photos.name not in {"", ".."} else photos.resolve().name
+    if not name:
+        raise click.UsageError(f"{photos} has no name to call the gallery by; give one with --name")
+    return name
+
+
+def _option_to_find(path: Path, indexes: Path) -> str:
+    """What a query needs so that it finds this gallery: nothing, if it lies where all do."""
+    source = click.get_current_context().get_parameter_source("indexes")
+    if path.parent == indexes and source is not ParameterSource.COMMANDLINE:
+        return ""
+    return f" --gallery {shlex.quote(str(path))}"
+
+
+def _open_gallery(name: str | None, indexes: Path) -> Gallery:
+    from hashsearch.gallery import Gallery
+    from hashsearch.places import find_gallery
+
+    return Gallery.open(find_gallery(name, indexes))
+
+
+def _read_query(name: str) -> Image.Image:
+    from hashsearch.images import read_image
+
+    if name != "-":
+        return read_image(name)
+    try:
+        return read_image(sys.stdin.buffer.read())
+    except ImageError as error:
+        raise ImageError(f"standard input: {error}") from error
+
+
+@contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ExtraMissing(
+            f"this command needs the package {error.name}: `pip install 'hashsearch[{name}]'`"
+        ) from error
+
+
+def _weights(pairs: Sequence[str]) -> dict[str, float]:
+    weights = {}
+    for pair in pairs:
+        term, _, value = pair.partition("=")
+        try:
+            weights[term] = float(value)
+        except ValueError as error:
+            raise click.UsageError(f"--weight takes TERM=VALUE, not {pair!r}") from error
+    return weights
+
+
+def _print_json(document: object) -> None:
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        text = json.dumps(document, indent=1, allow_nan=False)
+    click.echo(text)
