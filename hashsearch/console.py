@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hashsearch.gallery import Matches
-    from hashsearch.training.plan import EpochReport, StepReport
+    from hashsearch.training.reports import EpochReport, StepReport
 
 __all__ = [
     "TrainingDisplay",

@@ -1,4 +1,4 @@
-"""What a training run is told, and what it tells."""
+"""What a training run is told."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hashsearch.errors import ArgumentError
 from hashsearch.training.objectives import OBJECTIVES
 
-__all__ = ["DEVICES", "PRECISIONS", "EpochReport", "StepReport", "TrainingPlan"]
+__all__ = ["DEVICES", "PRECISIONS", "TrainingPlan"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -83,38 +83,3 @@ class TrainingPlan:
     def objective_weights(self) -> dict[str, float]:
         """:attr:`weights` without the fine head's."""
         return {term: weight for term, weight in self.weights.items() if term != "fine"}
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """After a step: which, of how many, and the terms of its loss, weighted."""
-
-    epoch: int
-    step: int
-    steps: int
-    terms: dict[str, float]
-    adversary_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """After an epoch: means over its steps, and what validation says.
-
-    Attributes:
-        epoch: counted from 1.
-        terms: mean of each weighted term.
-        adversary_accuracy: how often the discriminator was right before it learnt from
-            the batch, 0.5 being chance, over the steps that had a pair to judge; None
-            where there is no discriminator, or no such pair.
-        validation_map: mean average precision of the semantic code, tie-aware, on the
-            validation images: 1,000 query the others.
-        seconds: that the epoch took, validation included.
-        best: whether this epoch is the best so far.
-    """
-
-    epoch: int
-    terms: dict[str, float]
-    adversary_accuracy: float | None
-    validation_map: float
-    seconds: float
-    best: bool

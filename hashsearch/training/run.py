@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashsearch.datasets.image_set import ImageSet
-    from hashsearch.training.plan import EpochReport, StepReport, TrainingPlan
+    from hashsearch.training.plan import TrainingPlan
+    from hashsearch.training.reports import EpochReport, StepReport
 
 __all__ = ["Trained", "train_encoder"]
 

@@ -27,7 +27,7 @@ from hashsearch.training.augment import erase, flip, warp
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Objective
 from hashsearch.training.objectives.instance import instance_discrimination
-from hashsearch.training.plan import EpochReport, StepReport, TrainingPlan
+from hashsearch.training.reports import EpochReport, StepReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.images import Preprocessing
+    from hashsearch.training.plan import TrainingPlan
 
 __all__ = ["TrainedNetwork", "train"]
 

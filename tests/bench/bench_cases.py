@@ -6,15 +6,12 @@ from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 
 from hashsearch.codes import pack_bits
 from hashsearch.datasets.image_set import ImageSet
-from hashsearch.encoder import METADATA_KEY, Encoder, EncoderRecord
-from hashsearch.images import Preprocessing
+from hashsearch.encoder import Encoder
 
-N_BITS, FINE_BITS = 16, 24
 CLASSES = ("boot", "coat", "dress", "bag")
 
 
@@ -47,39 +44,5 @@ def image_set(n_items: int = 240) -> ImageSet:
 
 @cache
 def encoder() -> Encoder:
-    """The encoder of :func:`encoder_file`."""
-    return Encoder(encoder_file(), name="linear", threads=1)
-
-
-@cache
-def encoder_file() -> bytes:
-    """A network of one random linear layer for each of the two codes, as an .onnx file."""
-    rng = np.random.default_rng(2)
-    nodes = [helper.make_node("Flatten", ["pixels"], ["flat"])]
-    weights, outputs = [], []
-    for name, bits in (("semantic", N_BITS), ("fine", FINE_BITS)):
-        matrix = rng.standard_normal((28 * 28, bits)).astype(np.float32)
-        weights.append(numpy_helper.from_array(matrix, f"{name}_weights"))
-        nodes.append(helper.make_node("MatMul", ["flat", f"{name}_weights"], [name]))
-        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", bits]))
-    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["n", 1, 28, 28])
-    graph = helper.make_graph(nodes, "linear", [pixels], outputs, weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    record = EncoderRecord(
-        name="linear",
-        n_bits=N_BITS,
-        fine_bits=FINE_BITS,
-        preprocessing=Preprocessing("fashion-mnist", 28, 28, (0.3,), (0.35,)),
-        class_names=CLASSES,
-        objective="none",
-        weights={},
-        backbone="linear",
-        dataset="made",
-        neighbour_rule="same-type",
-        seed=2,
-    )
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, record.to_json()
-    onnx.checker.check_model(model)
-    content: bytes = model.SerializeToString()
-    return content
+    """The tiny one, from memory."""
+    return Encoder(encoder_bytes(), name="tiny", threads=1)

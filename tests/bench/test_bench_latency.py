@@ -5,7 +5,8 @@ import time
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bench_cases import FINE_BITS, N_BITS, class_codes
+from bench_cases import class_codes
+from tiny_encoder import FINE_BITS, N_BITS
 
 from hashsearch.bench.latency import (
     brute_force_recall,

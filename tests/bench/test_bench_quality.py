@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bench_cases import FINE_BITS, N_BITS, class_codes
+from bench_cases import class_codes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_encoder import FINE_BITS, N_BITS
 
 from hashsearch.bench.quality import (
     count_distances,

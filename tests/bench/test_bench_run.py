@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from bench_cases import CLASSES, FINE_BITS, N_BITS, class_codes, encoder, encoder_file, image_set
+from bench_cases import CLASSES, class_codes, encoder, image_set
 from PIL import Image
+from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 
 from hashsearch import bench
 from hashsearch.bench.overheads import cold_query, encoding_throughput
@@ -33,7 +34,7 @@ def image_gallery() -> Gallery:
         ids=images.ids,
         labels=images.label_names,
         encoder_fingerprint=encoder().fingerprint,
-        encoder_name="linear",
+        encoder_name="tiny",
     )
 
 
@@ -188,7 +189,7 @@ def test_a_plot_shows_the_radius_that_was_used() -> None:
 
 def test_a_cold_query_is_the_command_itself(tmp_path: Path) -> None:
     path = tmp_path / "linear.onnx"
-    path.write_bytes(encoder_file())
+    path.write_bytes(encoder_bytes())
     codes = encoder().encode_pixels(image_set().pixels)
     fingerprint = encoder().fingerprint
 

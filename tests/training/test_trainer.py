@@ -12,7 +12,7 @@ from toy import file_size_limit, toy_set
 
 from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.images import FASHION_MNIST, normalise
-from hashsearch.training.plan import EpochReport, StepReport, TrainingPlan
+from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import TrainedNetwork, train
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.training.network import HashNetwork
+    from hashsearch.training.reports import EpochReport, StepReport
 
 PLAN = TrainingPlan(
     n_bits=16, fine_bits=8, epochs=2, batch_size=32, device="cpu", precision="float32"
