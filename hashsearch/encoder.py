@@ -98,7 +98,14 @@ class EncoderRecord:
             if not isinstance(made.n_bits, int) or not isinstance(made.fine_bits, int):
                 raise TypeError("bit counts must be whole numbers")
             check_bit_counts(made.n_bits, made.fine_bits)
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise EncoderError(f"its record is not usable ({error})") from error
         return made
 
@@ -247,6 +254,12 @@ class Encoder:
                 f"{self.name} fails on {len(pixels)} images ({_first_line(error)}); "
                 "export it anew with `hashsearch train`"
             ) from error
+        expected = (len(pixels), self.n_bits + self.fine_bits)
+        if joined.shape != expected or np.isnan(joined).any():
+            raise EncoderError(
+                f"{self.name} puts out {joined.shape} numbers, or some that are none, where "
+                f"{expected} belong; export it anew with `hashsearch train`"
+            )
         return joined
 
     def _check_ends(self) -> None:

@@ -10,7 +10,7 @@ from hashsearch.errors import ArgumentError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["make_folder", "write_atomically"]
+__all__ = ["check_writable", "make_folder", "write_atomically"]
 
 
 def make_folder(path: Path) -> None:
@@ -21,6 +21,21 @@ def make_folder(path: Path) -> None:
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def check_writable(path: Path) -> None:
+    """Make sure, before hours of work, that a file can be written here.
+
+    Raises:
+        ArgumentError: the folder refuses it.
+    """
+    make_folder(path.parent)
+    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        probe.touch()
+        probe.unlink()
     except OSError as error:
         raise _refused(path, error) from error
 

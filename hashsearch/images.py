@@ -119,7 +119,7 @@ class Preprocessing:
                 mean=tuple(float(value) for value in record["mean"]),
                 std=tuple(float(value) for value in record["std"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise EncoderError(f"the preprocessing in the record is not usable: {error}") from error
 
 
@@ -303,8 +303,8 @@ def _fashion_mnist(image: Image.Image, preprocessing: Preprocessing) -> npt.NDAr
     """The steps by which the data set was made (Xiao et al. 2017, figure 1).
 
     Trim to what differs from the border, scale the longest side, pad, grey, and negate
-    when the border is bright. An image that has the data set's own size is one of its
-    images already, and is only made grey.
+    when the border is bright. An image that has the data set's own size is neither trimmed
+    nor scaled: it is one of its images already.
 
     The paper skips rows and columns to scale down, then sharpens (radius 1). Here the
     pixels are averaged and not sharpened. On 200 sample images, enlarged tenfold (bicubic),
@@ -316,22 +316,35 @@ def _fashion_mnist(image: Image.Image, preprocessing: Preprocessing) -> npt.NDAr
     set; to the right or below, the mean difference would be 15.2 (11.7).
     """
     side = preprocessing.size
-    if image.size == (side, side):
-        return np.array(image.convert("L"))[None]
     colour = image.convert("RGB")
     background = _border_colour(colour)
-    difference = ImageChops.difference(colour, Image.new("RGB", image.size, background))
+    level = int(np.asarray(Image.new("RGB", (1, 1), background).convert("L"))[0, 0])
+    grey = image.convert("L")
+    if image.size != (side, side):
+        grey = _fitted(grey, _item_box(colour, background), side, level)
+    return np.array(ImageOps.invert(grey) if level > _BRIGHT else grey)[None]
+
+
+def _item_box(
+    colour: Image.Image, background: tuple[int, int, int]
+) -> tuple[int, int, int, int] | None:
+    """What differs from the background: left, top, right, bottom; None where nothing does."""
+    difference = ImageChops.difference(colour, Image.new("RGB", colour.size, background))
     item = difference.point([255 * (value > _TRIM_TOLERANCE) for value in range(256)] * 3)
-    grey = image.convert("L").crop(item.getbbox())
+    return item.getbbox()
+
+
+def _fitted(
+    grey: Image.Image, box: tuple[int, int, int, int] | None, side: int, level: int
+) -> Image.Image:
+    """The box, its longest side scaled to ``side``, in the middle of a square of ``level``."""
+    grey = grey.crop(box)
     scale = side / max(grey.size)
     width, height = (max(round(length * scale), 1) for length in grey.size)
     grey = grey.resize((width, height), Image.Resampling.BOX)
-    level = int(np.asarray(Image.new("RGB", (1, 1), background).convert("L"))[0, 0])
     canvas = Image.new("L", (side, side), level)
     canvas.paste(grey, ((side - width + 1) // 2, (side - height + 1) // 2))
-    if level > _BRIGHT:
-        canvas = ImageOps.invert(canvas)
-    return np.array(canvas)[None]
+    return canvas
 
 
 def _border_colour(image: Image.Image) -> tuple[int, int, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hashsearch.encoder import Encoder, pretrained
 from hashsearch.errors import (
@@ -14,11 +13,9 @@ from hashsearch.errors import (
     GalleryError,
     GalleryMissing,
 )
+from hashsearch.gallery import Gallery
 
-if TYPE_CHECKING:
-    from hashsearch.gallery import Gallery
-
-__all__ = ["encoder_of", "find_gallery", "gallery_path", "load_encoder"]
+__all__ = ["check_replaceable", "encoder_of", "find_gallery", "gallery_path", "load_encoder"]
 
 _SUFFIX = ".h5"
 
@@ -53,6 +50,30 @@ def find_gallery(name: str | None, indexes: Path) -> Path:
         known = ", ".join(sorted(path.stem for path in built))
         raise GalleryMissing(f"no gallery {name} in {indexes}/; there are: {known}")
     return built[-1]
+
+
+def check_replaceable(path: Path, photos: Path | None) -> None:
+    """Refuse to put a gallery in the place of one that was built from another source.
+
+    Two folders of one name would else replace each other's galleries without a word.
+
+    Args:
+        path: where the new gallery shall be.
+        photos: the folder that it is built from; None: the sample.
+
+    Raises:
+        ArgumentError: what is there holds other images.
+    """
+    try:
+        (was,) = Gallery.open(path).paths([0])
+    except GalleryError:
+        return  # none, or a damaged one
+    same = was is None if photos is None else was and Path(was).is_relative_to(photos.absolute())
+    if not same:
+        raise ArgumentError(
+            f"{path} was built from {Path(was).parent if was else 'another source'}; "
+            "give the new gallery a name of its own with --name"
+        )
 
 
 def load_encoder(name: str) -> Encoder:

@@ -134,6 +134,23 @@ def test_the_gallery_of_a_folder_has_its_name_however_it_is_spelt(
     assert (tmp_path / "photos.h5").is_file()
 
 
+def test_a_folder_does_not_replace_the_gallery_of_another_one_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any, encoder_file: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for shop in ("one", "two"):
+        Path(shop, "photos").mkdir(parents=True)
+        Image.new("L", (28, 28), 9).save(f"{shop}/photos/{shop}.png")
+    assert run("build-index", "one/photos", "-e", encoder_file).status == 0
+    refused = run("build-index", "two/photos", "-e", encoder_file)
+    assert refused.status == 1
+    assert "one/photos; give the new gallery a name of its own with --name" in refused.error
+    assert Gallery.open("indexes/photos.h5").ids() == ["one.png"]
+    assert run("build-index", "one/photos", "-e", encoder_file).status == 0
+    assert run("build-index", "two/photos", "-e", encoder_file, "--name", "photos").status == 0
+    assert Gallery.open("indexes/photos.h5").ids() == ["two.png"]
+
+
 def test_a_folder_without_a_name_needs_one_for_its_gallery(run: Any) -> None:
     refused = run("build-index", "/")
     assert refused.status == 2
@@ -696,17 +713,19 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
     monkeypatch.chdir(tmp_path)
     line = "train --out own.onnx --bits 16 --fine-bits 8 --precision float32 --device cpu"
     train = (*line.split(), "--data-dir", idx_files, "--batch-size", "50", "--epochs", "1")
-    # Without a place for the encoder, the run ends behind its last epoch.
-    blocked = tmp_path / f".own.onnx.{os.getpid()}.tmp"
-    blocked.mkdir()
-    stopped = run(*train)
-    assert stopped.status == 1
-    assert stopped.out == ""
-    epoch, told = stopped.err.splitlines()
+    # Ctrl-C behind the last epoch, before the encoder is written.
+    command = [sys.executable, "-m", "hashsearch", *map(str, train)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    assert process.stderr is not None
+    epoch = process.stderr.readline().rstrip("\n")
+    process.send_signal(signal.SIGINT)
+    told = process.communicate()[1].strip()
+    assert process.returncode == 1
     assert epoch.startswith("epoch 1/1  ")
-    assert told.startswith("Error: own.onnx cannot be written")
-    assert Path("own.onnx.checkpoint").is_file()
-    blocked.rmdir()
+    assert told == "Stopped; nothing is half-written."
+    assert names() == ["own.onnx.checkpoint"]
 
     other = run(*train, "--seed", "1")
     assert other.status == 1
@@ -732,7 +751,7 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
         ("--bits 7", "multiple of 8"),
         ("--backbone huge", "unknown backbone 'huge'; known: "),
         ("--batch-size 5000", "lower --batch-size"),
-        ("--out file/own.onnx", "name another file with --out"),
+        ("--out file/own.onnx", "choose a writable folder"),
     ],
 )
 def test_bad_training_plans_are_told_in_one_line(

@@ -139,9 +139,37 @@ def test_an_output_of_zero_is_a_one() -> None:
     assert_array_equal(encoder.encode_pixels(np.zeros((1, 1, 4, 4), np.uint8)), [[255, 255, 255]])
 
 
+def outputs_of(*nodes: Any) -> Encoder:
+    """An encoder whose network puts out ``both``, cut in two."""
+    cut = helper.make_node("Split", ["both", "cut"], ["semantic", "fine"], axis=1)
+    return Encoder(tiny_model(body=graph([*nodes, cut], OUTPUTS)), threads=1)
+
+
+def test_a_network_that_puts_out_one_row_for_all_images_is_refused() -> None:
+    encoder = outputs_of(
+        helper.make_node("Flatten", ["pixels"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w"], ["all"]),
+        helper.make_node("Constant", [], ["rows"], value_ints=[0]),
+        helper.make_node("ReduceMean", ["all", "rows"], ["both"]),
+    )
+    with pytest.raises(EncoderError, match=r"puts out \(1, 24\) numbers"):
+        encoder.encode_pixels(np.zeros((3, 1, 4, 4), np.uint8))
+
+
+def test_a_network_that_puts_out_no_numbers_is_refused() -> None:
+    encoder = outputs_of(
+        helper.make_node("Flatten", ["pixels"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w"], ["all"]),
+        helper.make_node("Sqrt", ["all"], ["both"]),
+    )
+    pixels = GENERATOR.integers(0, 256, (5, 1, 4, 4), dtype=np.uint8)
+    with pytest.raises(EncoderError, match="some that are none"):
+        encoder.encode_pixels(pixels)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 100])
 def test_the_batch_size_does_not_matter(encoder: Encoder, batch_size: int) -> None:
-    pixels = GENERATOR.integers(0, 256, (5, 1, 4, 4), dtype=np.uint8)
+    pixels = GENERATOR.integers(0, 128, (5, 1, 4, 4), dtype=np.uint8)  # no bright border
     expected = expected_codes(pixels)
     assert_array_equal(encoder.encode_pixels(pixels, batch_size=batch_size), expected)
     images = (image[0] for image in pixels)
@@ -149,7 +177,7 @@ def test_the_batch_size_does_not_matter(encoder: Encoder, batch_size: int) -> No
 
 
 def test_sources_of_every_kind_may_be_mixed(encoder: Encoder, tmp_path: Path) -> None:
-    pixels = GENERATOR.integers(0, 256, (5, 1, 4, 4), dtype=np.uint8)
+    pixels = GENERATOR.integers(0, 128, (5, 1, 4, 4), dtype=np.uint8)  # no bright border
     files = []
     for image in pixels[:3, 0]:
         buffer = io.BytesIO()
@@ -166,7 +194,7 @@ def test_sources_of_every_kind_may_be_mixed(encoder: Encoder, tmp_path: Path) ->
 
 
 def test_an_array_is_one_image_or_many(encoder: Encoder) -> None:
-    pixels = GENERATOR.integers(0, 256, (3, 1, 4, 4), dtype=np.uint8)
+    pixels = GENERATOR.integers(0, 128, (3, 1, 4, 4), dtype=np.uint8)
     large = GENERATOR.integers(0, 256, (3, 20, 30), dtype=np.uint8)
     assert_array_equal(encoder.encode(large), encoder.encode(list(large)))
     assert len(encoder.encode(large)) == 3

@@ -67,9 +67,7 @@ def summarise(times: npt.NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def time_gallery(
-    gallery: Gallery, queries: Codes, *, radius: int, k: int = 10, threads: int = 1
-) -> dict[str, Any]:
+def time_gallery(gallery: Gallery, queries: Codes, *, radius: int, k: int = 10) -> dict[str, Any]:
     """Single and batched searches of real codes, checked against brute force first.
 
     Two operations: `nearest`, the best ``k``, which is what a person who searches asks
@@ -80,7 +78,6 @@ def time_gallery(
         queries: ``uint8 (q, code_bytes)``.
         radius: of the ball, in bits.
         k: matches wanted of `nearest`.
-        threads: that FAISS may use.
 
     Returns:
         ``recall`` (against brute force, always 1.0), ``recall_queries``, and
@@ -96,7 +93,7 @@ def time_gallery(
         "nearest": lambda codes: gallery.nearest(codes, k=k, radius=radius),
         "within": lambda codes: gallery.within(codes, radius=radius),
     }
-    with search_threads(threads):
+    with search_threads(1):
         recall = brute_force_recall(gallery, queries[:_CHECKED], radius=radius, k=k)
         if recall != 1.0:
             raise GalleryError(
@@ -110,7 +107,7 @@ def time_gallery(
     return {
         "queries": len(queries),
         "radius": radius,
-        "threads": threads,
+        "threads": 1,
         "recall": recall,
         "recall_queries": min(len(queries), _CHECKED),
         "operations": timed,
@@ -124,7 +121,6 @@ def build_and_time(
     n_bits: int,
     fine_bits: int,
     radius: int,
-    threads: int = 1,
 ) -> tuple[Gallery, dict[str, Any]]:
     """Build a gallery of these codes, write it, open it, and time it as :func:`time_gallery`.
 
@@ -134,7 +130,6 @@ def build_and_time(
         n_bits: length of the semantic code.
         fine_bits: length of the fine code.
         radius: of the ball, in bits.
-        threads: that FAISS may use.
 
     Returns:
         The gallery in memory, and what :func:`time_gallery` returns with ``items``,
@@ -142,7 +137,7 @@ def build_and_time(
         ``file_bytes``, ``bytes_per_item`` (of the file: codes, ids, indexes) and
         ``code_bytes``.
     """
-    with tempfile.TemporaryDirectory(prefix="hashsearch-bench-") as folder, search_threads(threads):
+    with tempfile.TemporaryDirectory(prefix="hashsearch-bench-") as folder, search_threads(1):
         path = Path(folder) / "gallery.h5"
         start = time.perf_counter()
         built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits)
@@ -151,7 +146,7 @@ def build_and_time(
         start = time.perf_counter()
         opened = Gallery.open(path)
         open_s = time.perf_counter() - start
-        timed = time_gallery(opened, queries, radius=radius, threads=threads)
+        timed = time_gallery(opened, queries, radius=radius)
         return built, {
             **size_of(built, path.stat().st_size),
             "build_s": round(build_s, 3),
@@ -164,7 +159,7 @@ def size_of(gallery: Gallery, file_bytes: int | None) -> dict[str, Any]:
     """Items, distinct semantic codes and bytes, ready for JSON."""
     return {
         "items": len(gallery),
-        "distinct_codes": int(gallery.info()["distinct_codes"]),
+        "distinct_codes": gallery.n_distinct,
         "code_bytes": (gallery.n_bits + gallery.fine_bits) // 8,
         "file_bytes": file_bytes,
         "bytes_per_item": None if file_bytes is None else round(file_bytes / len(gallery), 1),

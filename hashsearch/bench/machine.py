@@ -10,7 +10,17 @@ from typing import Any
 
 __all__ = ["describe_machine"]
 
-_PACKAGES = ("hashsearch", "numpy", "scipy", "h5py", "onnxruntime", "faiss-cpu", "faiss-gpu")
+_PACKAGES = (
+    "hashsearch",
+    "numpy",
+    "scipy",
+    "h5py",
+    "pillow",
+    "onnxruntime",
+    "faiss-cpu",
+    "faiss-gpu",
+    "torch",
+)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from hashsearch.bench.latency import search_times, summarise
 from hashsearch.codes import split_codes
 from hashsearch.errors import GalleryError
-from hashsearch.gallery import Gallery, Matches, search_threads
+from hashsearch.gallery import INDEX_KINDS, Gallery, Matches, search_threads
+from hashsearch.gallery.hamming_index import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,13 +78,14 @@ def compare_with_peers(
     Raises:
         GalleryError: a peer answers differently.
     """
-    semantic = np.ascontiguousarray(split_codes(gallery.codes(), gallery.n_bits)[0])
-    asked = np.ascontiguousarray(split_codes(queries, gallery.n_bits)[0])
+    semantic = readable(split_codes(gallery.codes(), gallery.n_bits)[0])
+    asked = readable(split_codes(queries, gallery.n_bits)[0])
     # FAISS's ball is strict: distance < bound.
     searches: dict[str, Callable[[Codes], Any]] = {
         "hashsearch within": lambda codes: gallery.within(codes, radius=radius),
         "hashsearch nearest": lambda codes: gallery.nearest(codes, k=k, radius=radius),
         "hashsearch within, limit 0": lambda codes: gallery.within(codes, radius=radius, limit=0),
+        **{f"hashsearch within, {kind}": _within(gallery, radius, kind) for kind in INDEX_KINDS},
     }
     build_s: dict[str, float] = {}
     flips_of: dict[str, int | None] = {}
@@ -133,6 +135,10 @@ def compare_with_peers(
             for name, summary in summaries.items()
         ],
     }
+
+
+def _within(gallery: Gallery, radius: int, kind: str) -> Callable[[Codes], Any]:
+    return lambda codes: gallery.within(codes, radius=radius, index=kind)
 
 
 def _range_search(index: Any, radius: int) -> Callable[[Codes], Any]:

@@ -37,6 +37,7 @@ _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
     "#000000",
 )
 _SIZE = (7.2, 5.0)  # inches
+PLOT_NAMES = ("precision-recall.png", "radius.png", "latency.png")
 _DPI = 100
 
 
@@ -112,8 +113,7 @@ def _latency(result: dict[str, Any]) -> bytes:
     settings = result["settings"]
     figure, axes = _figure(
         "Latency against gallery size",
-        f"single queries, radius {settings['radius']}, {settings['threads']} thread(s), "
-        f"{result['machine']['cpu']}",
+        f"single queries, radius {settings['radius']}, 1 thread, {result['machine']['cpu']}",
     )
     # The gallery at hand is no scale: it holds the queries, and lies between the others.
     at_scales = [entry for entry in result["latency"] if entry["scale"] != "gallery"]

@@ -19,7 +19,7 @@ class Split:
 
     Attributes:
         queries: ``int64 (q,)``, item numbers, ascending.
-        gallery: ``int64 (n - q,)``, item numbers, ascending.
+        gallery: ``int64 (n - q,)``, item numbers.
     """
 
     queries: npt.NDArray[np.int64]

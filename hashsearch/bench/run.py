@@ -53,7 +53,6 @@ def run(
     scales: Sequence[int] | None = None,
     peers: bool = False,
     overheads: bool = False,
-    threads: int = 1,
     seed: int = 0,
     encoder: Encoder | None = None,
     images: ImageSet | None = None,
@@ -63,13 +62,12 @@ def run(
 
     Args:
         gallery: the gallery at hand.
-        radius: of the ball, in bits.
+        radius: of the ball, in bits; more than the code has counts as all of them.
         scales: sizes of further galleries, in items; past the items at hand they are
             filled with deformed copies of them. :data:`DEFAULT_SCALES`, as far as the
             gallery reaches, if None.
         peers: compare with FAISS's own indexes at each scale, too.
         overheads: measure cold start and encoding throughput, too.
-        threads: that FAISS may use; the comparison with peers always uses one.
         seed: of the choice of queries, of the deformed copies and of the bootstrap.
         encoder: see :func:`hashsearch.bench.subject.subject_of`.
         images: see :func:`hashsearch.bench.subject.subject_of`.
@@ -79,26 +77,28 @@ def run(
         A record ready for JSON; ``benchmarks/README.md`` says what stands in it.
 
     Raises:
-        ArgumentError: a radius below 0, threads below 1, a gallery too small to hold
+        ArgumentError: a radius or seed below 0, a gallery too small to hold
             queries out, or a scale that cannot be reached (the largest is named).
         GalleryError: a search answer differs from brute force.
         EncoderMismatch: the encoder given is not the one of the gallery.
     """
-    if radius < 0 or threads < 1 or seed < 0:
-        raise ArgumentError(
-            f"radius ({radius}) and seed ({seed}) must be 0 or more, threads ({threads}) 1 or more"
-        )
+    if radius < 0 or seed < 0:
+        raise ArgumentError(f"radius ({radius}) and seed ({seed}) must be 0 or more")
+    radius = min(radius, gallery.n_bits)
     tell = progress or _silent
     tell("reading the gallery", 0, 1)
     subject = subject_of(gallery, encoder=encoder, images=images)
-    split, protocol = _split(subject, seed)
+    split, protocol = _split(subject, seed, of_sample=images is None)
     wanted = _scales(scales, split, subject)
-    bench = _Bench(gallery, subject, split, protocol, radius, threads, seed, tell)
+    bench = _Bench(gallery, subject, split, protocol, radius, seed, tell)
     tell("quality of the gallery", 0, 1)
     first_quality = bench.quality_at_hand()
     found_again = bench.same_item()
     tell("latency of the gallery", 0, 1)
     latency = [bench.latency_at_hand()]
+    if overheads and subject.originals is None:
+        subject.notes.append("overheads are left out: they need the gallery's encoder and images")
+
     qualities, compared = [first_quality], []
     for n_items in wanted:
         at_scale = bench.at_scale(n_items, peers=peers)
@@ -114,7 +114,7 @@ def run(
         "settings": {
             "radius": radius,
             "scales": wanted,
-            "threads": threads,
+            "threads": 1,
             "seed": seed,
             "protocol": protocol,
             "neighbours": None if subject.labels is None else "same-type",
@@ -142,12 +142,14 @@ def record(result: dict[str, Any], out: Path) -> list[Path]:
         ArgumentError: the folder or the disk refuses them.
     """
     # matplotlib takes a second to import; runs that record nothing do without it.
-    from hashsearch.bench.plots import draw  # noqa: PLC0415
+    from hashsearch.bench.plots import PLOT_NAMES, draw  # noqa: PLC0415
 
     files = {"result.json": (json.dumps(result, indent=1, allow_nan=False) + "\n").encode()}
     files.update(draw(result))
     for name, content in files.items():
         write_atomically(out / name, content)
+    for name in set(PLOT_NAMES) - set(files):
+        (out / name).unlink(missing_ok=True)  # of an earlier run, which measured more
     return [out / name for name in files]
 
 
@@ -169,7 +171,6 @@ class _Bench:
     split: Split
     protocol: str
     radius: int
-    threads: int
     seed: int
     tell: Progress
 
@@ -230,7 +231,7 @@ class _Bench:
             **size_of(self.gallery, file_bytes),
             "build_s": None,
             "open_s": None,
-            **time_gallery(self.gallery, self.queries, radius=self.radius, threads=self.threads),
+            **time_gallery(self.gallery, self.queries, radius=self.radius),
         }
 
     def at_scale(self, n_items: int, *, peers: bool) -> _AtScale:
@@ -322,7 +323,6 @@ class _Bench:
             n_bits=self.gallery.n_bits,
             fine_bits=self.gallery.fine_bits,
             radius=self.radius,
-            threads=self.threads,
         )
         protocol = self.protocol if kind == "learned" else "uniform"
         return built, {"scale": scale, "codes": kind, "query_protocol": protocol, **timed}
@@ -332,7 +332,7 @@ def _silent(what: str, done: int, total: int) -> None:
     """Report to nobody."""
 
 
-def _split(subject: Subject, seed: int) -> tuple[Split, str]:
+def _split(subject: Subject, seed: int, *, of_sample: bool) -> tuple[Split, str]:
     """Queries and gallery items, the latter shuffled so that every prefix is a fair sample."""
     n_items = len(subject.codes)
     if n_items < 5:
@@ -340,10 +340,12 @@ def _split(subject: Subject, seed: int) -> tuple[Split, str]:
     if subject.labels is not None:
         split = held_out(subject.labels, seed=seed)
         order = stratified_order(subject.labels[split.gallery], seed)
-        return Split(split.queries, split.gallery[order]), "held-out"
+        # Only of the sample is it known that no encoder trained on it: it is the test split.
+        known = of_sample and subject.originals is not None
+        return Split(split.queries, split.gallery[order]), "held-out" if known else "own-split"
     order = np.random.default_rng(seed).permutation(n_items).astype(np.int64)
     n_queries = min(_MAX_QUERIES, n_items // 5)
-    return Split(np.sort(order[:n_queries]), order[n_queries:]), "held-out-unlabelled"
+    return Split(np.sort(order[:n_queries]), order[n_queries:]), "own-split-unlabelled"
 
 
 def _scales(scales: Sequence[int] | None, split: Split, subject: Subject) -> list[int]:

@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -168,14 +170,14 @@ def copy_codes(
     width = originals.encoder.code_bytes
     codes = np.empty((n_copies, width), dtype=np.uint8)
     for first in range(0, n_copies, _SHARD):
-        path = place / f"{first // _SHARD:06d}.npy"
+        path = place / f"{first // _SHARD:06d}.npz"
         shard = _cached(path, width)
         if shard is None:
             chosen = np.arange(first, first + _SHARD) % len(images)
             views = deformed(images[chosen], seed=seed, first=first)
             shard = originals.encoder.encode_pixels(views[:, None])
             buffer = io.BytesIO()
-            np.save(buffer, shard, allow_pickle=False)
+            np.savez(buffer, codes=shard)
             write_atomically(path, buffer.getvalue())
         codes[first : first + _SHARD] = shard[: n_copies - first]
         if progress:
@@ -186,8 +188,10 @@ def copy_codes(
 def _cached(path: Path, width: int) -> npt.NDArray[np.uint8] | None:
     """The codes in a cache file; None where it is missing or damaged, so made again."""
     try:
-        codes: npt.NDArray[np.uint8] = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError):
+        # A zip archive, for its checksum.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            codes: npt.NDArray[np.uint8] = archive["codes"]
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
         return None
     return codes if codes.dtype == np.uint8 and codes.shape == (_SHARD, width) else None
 

@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from hashsearch.bench.scale import Originals
 from hashsearch.datasets import fashion_mnist
-from hashsearch.encoder import Encoder
 from hashsearch.errors import HashsearchError
+from hashsearch.places import encoder_of
 
 if TYPE_CHECKING:
     from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.encoder import Encoder
     from hashsearch.gallery import Gallery
 
 __all__ = ["Subject", "subject_of"]
@@ -69,30 +70,20 @@ def subject_of(
             "build the gallery from a labelled source"
         )
     if encoder is None:
-        encoder = _encoder_of(gallery)
+        try:
+            encoder = encoder_of(gallery)
+        except HashsearchError as error:
+            notes.append(f"no deformed copies or views: {error}")
     else:
         gallery.check_encoder(encoder.fingerprint)
     originals = None
-    if encoder is None:
-        notes.append("no deformed copies or views: the gallery's encoder is not at hand")
-    else:
+    if encoder is not None:
         shown = _images_of([ids[row] for row in order], codes, encoder, images)
         if shown is None:
             notes.append("no deformed copies or views: the gallery's images are not at hand")
         else:
             originals = Originals(shown, encoder)
     return Subject(codes, labels, originals, notes)
-
-
-def _encoder_of(gallery: Gallery) -> Encoder | None:
-    if not gallery.encoder_name:
-        return None
-    try:
-        encoder = Encoder.load(gallery.encoder_name)
-        gallery.check_encoder(encoder.fingerprint)
-    except HashsearchError:
-        return None
-    return encoder
 
 
 def _images_of(

@@ -112,8 +112,7 @@ def _latency(result: dict[str, Any]) -> Table:
         for operation in entry["operations"]
     ]
     return Table(
-        f"Latency: radius {settings['radius']}, {settings['threads']} thread(s), "
-        f"{result['machine']['cpu']}",
+        f"Latency: radius {settings['radius']}, 1 thread, {result['machine']['cpu']}",
         (
             "gallery",
             "codes",

@@ -119,6 +119,11 @@ class Gallery:
         return self.content.n_bits
 
     @property
+    def n_distinct(self) -> int:
+        """How many different semantic codes the items have."""
+        return self.content.n_distinct
+
+    @property
     def fine_bits(self) -> int:
         """Length of the fine code in bits; 0: none."""
         return self.content.fine_bits
@@ -178,7 +183,7 @@ class Gallery:
         return self.content.thumbnail(row)
 
     def info(self) -> dict[str, Any]:
-        """What the gallery holds, in numbers; ready for JSON."""
+        """What the gallery holds, in numbers; ready for JSON. Reads, so checks, all of it."""
         content = self.content
         sizes = {name: array.nbytes for name, array in content.datasets.items()}
         searched = sum(

@@ -29,6 +29,7 @@ __all__ = [
     "Ball",
     "HammingIndex",
     "check_index",
+    "readable",
     "search_threads",
     "serialised_indexes",
 ]
@@ -143,7 +144,7 @@ class HammingIndex:
             return
         step = max(1, min(256, _RESULTS_AT_ONCE // len(self._distinct)))
         for begin in range(0, len(queries), step):
-            chunk = _readable(queries[begin : begin + step])
+            chunk = readable(queries[begin : begin + step])
             found = self._range_search(chunk, radius, index)
             limits = found.limits.tolist()
             for first, last in itertools.pairwise(limits):
@@ -216,7 +217,7 @@ def _build(kind: str, distinct: npt.NDArray[np.uint8]) -> Any:
         index = faiss.IndexBinaryHash(n_bits, min(16, n_bits))
     else:
         index = faiss.IndexBinaryMultiHash(n_bits, *_tables(n_bits, len(distinct)))
-    index.add(_readable(distinct))
+    index.add(readable(distinct))
     return index
 
 
@@ -248,7 +249,7 @@ def _loses_codes(distinct: npt.NDArray[np.uint8]) -> bool:
     return not differing.reshape(tables, bits).any(axis=1).all()
 
 
-def _readable(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def readable(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """A copy with slack behind it: FAISS reads 8 bytes at each code, past the last one's end."""
     buffer = np.zeros(codes.size + 8, np.uint8)
     buffer[: codes.size] = codes.ravel()

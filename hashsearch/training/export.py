@@ -3,33 +3,58 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from datetime import datetime, timezone
 from importlib import metadata
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
+import onnxscript  # noqa: F401 - torch exports with it, and misses it only at the end of a run
 import torch
 
-from hashsearch.encoder import METADATA_KEY, EncoderRecord
-from hashsearch.errors import TrainingError
+from hashsearch.codes import unpack_bits
+from hashsearch.encoder import METADATA_KEY, Encoder, EncoderRecord
+from hashsearch.files import write_atomically
+from hashsearch.images import normalise
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from hashsearch.datasets.image_set import ImageSet
     from hashsearch.images import Preprocessing
     from hashsearch.training.network import HashNetwork
 
-__all__ = ["export", "now", "package_versions"]
+__all__ = ["differing_bits", "export", "now", "package_versions"]
 
 _OPSET = 18
 
 
 def package_versions() -> dict[str, str]:
     """Versions of what trains and exports."""
-    names = ("hashsearch", "torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "numpy")
+    names = ("hashsearch", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
     return {name: metadata.version(name) for name in names}
+
+
+def differing_bits(
+    network: HashNetwork, path: Path, images: ImageSet, preprocessing: Preprocessing
+) -> float:
+    """The share of bits that ONNX Runtime sets differently than torch does.
+
+    Args:
+        network: on the CPU, in eval mode.
+        path: of the ``.onnx`` file that it was exported to.
+        images: to encode with both.
+        preprocessing: of the images.
+    """
+    codes = Encoder(path.read_bytes()).encode_pixels(images.pixels)
+    with torch.no_grad():
+        parts = [
+            torch.cat(network(torch.from_numpy(normalise(pixels, preprocessing))), dim=1)
+            for pixels in np.array_split(images.pixels, max(len(images) // 500, 1))
+        ]
+    bits = torch.cat(parts).numpy() >= 0
+    return float(np.mean(unpack_bits(codes) != bits))
 
 
 def now() -> str:
@@ -46,24 +71,13 @@ def export(network: HashNetwork, record: EncoderRecord, path: Path) -> None:
         path: of the ``.onnx`` file.
 
     Raises:
-        TrainingError: the file cannot be written.
+        ArgumentError: the file cannot be written.
     """
     model = _onnx_model(network, record.preprocessing)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, record.to_json()
     onnx.checker.check_model(model)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(model.SerializeToString())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"{path} cannot be written ({error.strerror}); name another file with --out"
-        ) from error
+    write_atomically(path, model.SerializeToString())
 
 
 def _onnx_model(network: HashNetwork, preprocessing: Preprocessing) -> onnx.ModelProto:

@@ -30,9 +30,11 @@ class TrainingPlan:
         learning_rate: the highest of the one-cycle schedule (AdamW).
         weight_decay: of AdamW.
         temperature: of the fine head's loss.
-        seed: of everything random.
+        seed: of everything random, below 2**32.
         device: ``auto`` takes a GPU where there is one.
-        precision: of the network's arithmetic; ``auto`` times bfloat16 against float32.
+        precision: of the network's arithmetic; ``auto`` takes bfloat16 where it is at least
+            a fifth faster here. One seed gives one network on one machine, on the CPU, at
+            one precision and number of threads.
 
     Raises:
         ArgumentError: a value outside what it can be, or nothing left to learn.
@@ -62,6 +64,8 @@ class TrainingPlan:
                 f"precision is one of {', '.join(PRECISIONS)}; device is one of "
                 f"{', '.join(DEVICES)}"
             )
+        if not 0 <= self.seed < 2**32:
+            raise ArgumentError(f"the seed must be from 0 to 2**32 - 1, not {self.seed}")
         if self.epochs < 1 or self.batch_size < 2:
             raise ArgumentError("at least 1 epoch and 2 images a batch are needed")
         for name in ("learning_rate", "temperature"):
@@ -70,6 +74,10 @@ class TrainingPlan:
         for name, value in (("weight_decay", self.weight_decay), ("fine", self.fine_weight)):
             if not 0 <= value < math.inf:
                 raise ArgumentError(f"{name} must be a number from 0 up, not {value}")
+        if self.fine_bits and not self.fine_weight:
+            raise ArgumentError(
+                "a fine head that is not trained has no meaning; train without one: --fine-bits 0"
+            )
         weights = {**OBJECTIVES[self.objective].default_weights, **self.objective_weights}
         if not any(weights.values()) and not self.fine_weight:
             raise ArgumentError("every term has weight 0; give one of them more to learn from")

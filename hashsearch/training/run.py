@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.encoder import EncoderRecord
-from hashsearch.errors import TrainingError
+from hashsearch.files import check_writable
 from hashsearch.images import FASHION_MNIST
-from hashsearch.training.export import export, now, package_versions
+from hashsearch.training.export import differing_bits, export, now, package_versions
 from hashsearch.training.trainer import train
 
 if TYPE_CHECKING:
@@ -32,12 +32,15 @@ class Trained:
         path: of the encoder's ``.onnx`` file.
         record: as it stands in the file.
         best: report of the epoch that was kept.
+        differing_bits: the share of bits of the validation images that ONNX Runtime sets
+            differently than torch.
         seconds: of this call; a resumed run counts from its resumption.
     """
 
     path: Path
     record: EncoderRecord
     best: EpochReport
+    differing_bits: float
     seconds: float
 
 
@@ -70,19 +73,14 @@ def train_encoder(
         Where the encoder is, and what validation says of it.
 
     Raises:
-        TrainingError: the folder of ``out`` refuses it; see also
-            :func:`hashsearch.training.trainer.train`.
+        ArgumentError: the folder of ``out`` refuses it.
+        TrainingError: see :func:`hashsearch.training.trainer.train`.
     """
     started = time.perf_counter()
     checkpoint = out.with_name(f"{out.name}.checkpoint")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            checkpoint.unlink(missing_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write {out}: {error.strerror}; name another file with --out"
-        ) from error
+    check_writable(out)
+    if fresh:
+        checkpoint.unlink(missing_ok=True)
     train_set, validation_set = training_splits(images)
     trained = train(
         plan,
@@ -115,5 +113,6 @@ def train_encoder(
         created=now(),
     )
     export(trained.network, record, out)
+    differing = differing_bits(trained.network, out, validation_set, FASHION_MNIST)
     checkpoint.unlink(missing_ok=True)
-    return Trained(out, record, best, time.perf_counter() - started)
+    return Trained(out, record, best, differing, time.perf_counter() - started)

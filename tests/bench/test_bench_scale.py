@@ -36,23 +36,32 @@ def test_copies_are_codes_of_deformed_images_in_turn(tmp_path: Path) -> None:
 
 def test_a_second_call_reads_what_the_first_one_made_and_goes_on(tmp_path: Path) -> None:
     first = copy_codes(originals(), 10, folder=tmp_path)
-    (made,) = tmp_path.rglob("*.npy")
+    (made,) = tmp_path.rglob("*.npz")
     before = made.stat().st_mtime_ns
     longer = copy_codes(originals(), 4100, folder=tmp_path)
     assert np.array_equal(longer[:10], first)
     assert made.stat().st_mtime_ns == before
-    assert len(list(tmp_path.rglob("*.npy"))) == 2
+    assert len(list(tmp_path.rglob("*.npz"))) == 2
     assert [path for path in tmp_path.rglob(".*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"no array", b"\x93NUMPY\x01\x00"])
+@pytest.mark.parametrize("damage", [b"", b"no array", b"\x93NUMPY\x01\x00", b"PK\x03\x04"])
 def test_a_damaged_cache_file_is_made_again(tmp_path: Path, damage: bytes) -> None:
     whole = copy_codes(originals(), 5, folder=tmp_path)
-    (made,) = tmp_path.rglob("*.npy")
+    (made,) = tmp_path.rglob("*.npz")
     content = made.read_bytes()
     made.write_bytes(damage or content[:-1])
     assert np.array_equal(copy_codes(originals(), 5, folder=tmp_path), whole)
     assert made.read_bytes() == content
+
+
+def test_a_flipped_bit_in_the_cache_is_noticed(tmp_path: Path) -> None:
+    whole = copy_codes(originals(), 5, folder=tmp_path)
+    (made,) = tmp_path.rglob("*.npz")
+    content = bytearray(made.read_bytes())
+    content[len(content) // 2] ^= 1
+    made.write_bytes(content)
+    assert np.array_equal(copy_codes(originals(), 5, folder=tmp_path), whole)
 
 
 def test_other_seeds_and_other_images_have_caches_of_their_own(tmp_path: Path) -> None:
@@ -68,7 +77,7 @@ def test_the_cache_lies_in_the_cache_folder(
 ) -> None:
     monkeypatch.setenv("HASHSEARCH_CACHE", str(tmp_path))
     copy_codes(originals(), 1)
-    assert len(list((tmp_path / "copies").rglob("*.npy"))) == 1
+    assert len(list((tmp_path / "copies").rglob("*.npz"))) == 1
 
 
 def test_a_cache_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
