@@ -350,6 +350,13 @@ def bench(
     help="Train without a term of the loss; may be repeated.",
 )
 @click.option("--epochs", type=int, default=24, show_default=True)
+@click.option(
+    "--settle-epochs",
+    type=int,
+    default=6,
+    show_default=True,
+    help="Further epochs, on two whole views of each item, which draw neighbours closer.",
+)
 @click.option("--batch-size", type=int, default=256, show_default=True)
 @click.option("--learning-rate", type=float, default=4e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
@@ -374,6 +381,7 @@ def train(
     weights: tuple[str, ...],
     without: tuple[str, ...],
     epochs: int,
+    settle_epochs: int,
     batch_size: int,
     learning_rate: float,
     seed: int,
@@ -400,6 +408,7 @@ def train(
         fine_bits=fine_bits,
         weights={**_weights(weights), **dict.fromkeys(without, 0.0)},
         epochs=epochs,
+        settle_epochs=settle_epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
         seed=seed,
@@ -414,7 +423,7 @@ def train(
         with console.stages() as tell:
             fashion_mnist.download(data_dir, splits=("train",), progress=tell)
         images = fashion_mnist.load("train", data_dir)
-    with console.training(epochs) as display:
+    with console.training(plan.total_epochs) as display:
         trained = train_encoder(
             plan,
             images,

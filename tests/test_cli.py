@@ -712,7 +712,17 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     line = "train --out own.onnx --bits 16 --fine-bits 8 --precision float32 --device cpu"
-    train = (*line.split(), "--data-dir", idx_files, "--batch-size", "50", "--epochs", "1")
+    train = (
+        *line.split(),
+        "--data-dir",
+        idx_files,
+        "--batch-size",
+        "50",
+        "--epochs",
+        "1",
+        "--settle-epochs",
+        "0",
+    )
     # Ctrl-C behind the last epoch, before the encoder is written.
     command = [sys.executable, "-m", "hashsearch", *map(str, train)]
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -26,6 +26,10 @@ class TrainingPlan:
         weights: of the objective's terms, where they differ from its defaults, and
             ``fine`` for the fine head's loss; 0 trains without a term.
         epochs: over the training images.
+        settle_epochs: further ones, at the end: both views of an item go through the whole
+            network, and the objective draws its neighbours closer together (see
+            :meth:`~hashsearch.training.objectives.Objective.settle`). Of these the best is
+            kept; where there are none, the best of all.
         batch_size: images a step.
         learning_rate: the highest of the one-cycle schedule (AdamW).
         weight_decay: of AdamW.
@@ -46,6 +50,7 @@ class TrainingPlan:
     fine_bits: int = 64
     weights: dict[str, float] = field(default_factory=dict)
     epochs: int = 24
+    settle_epochs: int = 6
     batch_size: int = 256
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
@@ -66,8 +71,10 @@ class TrainingPlan:
             )
         if not 0 <= self.seed < 2**32:
             raise ArgumentError(f"the seed must be from 0 to 2**32 - 1, not {self.seed}")
-        if self.epochs < 1 or self.batch_size < 2:
-            raise ArgumentError("at least 1 epoch and 2 images a batch are needed")
+        if self.epochs < 1 or self.settle_epochs < 0 or self.batch_size < 2:
+            raise ArgumentError(
+                "at least 1 epoch, 0 settling epochs and 2 images a batch are needed"
+            )
         for name in ("learning_rate", "temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ArgumentError(f"{name} must be above 0, not {getattr(self, name)}")
@@ -81,6 +88,11 @@ class TrainingPlan:
         weights = {**OBJECTIVES[self.objective].default_weights, **self.objective_weights}
         if not any(weights.values()) and not self.fine_weight:
             raise ArgumentError("every term has weight 0; give one of them more to learn from")
+
+    @property
+    def total_epochs(self) -> int:
+        """Settling epochs included."""
+        return self.epochs + self.settle_epochs
 
     @property
     def fine_weight(self) -> float:

@@ -42,6 +42,7 @@ __all__ = ["TrainedNetwork", "train"]
 
 _EMA_DECAY = 0.998
 _VALIDATION_QUERIES = 1000
+_SETTLING_RATE = 0.25  # of the plan's learning rate
 # By chance alone, one machine must not choose differently on two days.
 _CLEAR_LEAD = 1.2
 
@@ -84,7 +85,8 @@ def train(
         on_epoch: called after each epoch.
 
     Returns:
-        The network of the epoch with the highest validation mAP.
+        The network of the epoch with the highest validation mAP, of the settling epochs
+        where there are any.
 
     Raises:
         TrainingError: the loss or the network is not finite, there are too few images,
@@ -101,7 +103,7 @@ def train(
         for report in run.history:
             if on_epoch:
                 on_epoch(report)
-    while len(run.history) < plan.epochs:
+    while len(run.history) < plan.total_epochs:
         report = run.epoch(on_step)
         if checkpoint_path:
             run.save(checkpoint_path)
@@ -155,12 +157,7 @@ class _Run:
             torch.optim.Adam(adversary, lr=1e-3, betas=(0.5, 0.999)) if adversary else None
         )
         self.steps = len(train_set) // plan.batch_size
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser,
-            max_lr=plan.learning_rate,
-            total_steps=self.steps * plan.epochs,
-            pct_start=0.15,
-        )
+        self.schedule = self._one_cycle(plan.learning_rate, plan.epochs)
         # Copied: an array read from a file may be read-only, which no tensor can be.
         self.images = torch.tensor(train_set.pixels, device=self.device)
         self.labels = torch.tensor(train_set.labels, device=self.device)
@@ -182,6 +179,8 @@ class _Run:
     def epoch(self, on_step: Callable[[StepReport], None] | None) -> EpochReport:
         started = time.perf_counter()
         number = len(self.history) + 1
+        if number == self.plan.epochs + 1:
+            self._settle()
         generator = torch.Generator().manual_seed(self.plan.seed * 100_003 + number)
         order = torch.randperm(len(self.images), generator=generator)
         self.network.train()
@@ -210,7 +209,8 @@ class _Run:
                 "(the last good epoch is kept)"
             )
         validation_map = self._validation_map(outputs[0])
-        best = validation_map > max((past.validation_map for past in self.history), default=-1.0)
+        rivals = self.history[self.plan.epochs if self.settling else 0 :]
+        best = validation_map > max((past.validation_map for past in rivals), default=-1.0)
         if best:
             self.best_state = {
                 name: value.detach().cpu().clone()
@@ -234,12 +234,16 @@ class _Run:
         neighbours = labels[:, None] == labels[None, :]
         # Flipped before the views part: a mirrored item is another picture of another item.
         images = flip(self.images[rows].float() / 255, generator)
-        view = erase(warp(images, generator, graded=True), generator)
+        view = self._normalised(erase(warp(images, generator, graded=True), generator))
+        other_view = self._normalised(warp(images, generator))
         with self._autocast(self.precision):
-            outputs, fine = self.network.heads(self._normalised(view))
-            other = None
-            if self.plan.fine_weight:
-                other = self.network.fine(self._normalised(warp(images, generator)))
+            if self.settling:
+                outputs, fines = self.network.heads(torch.cat([view, other_view]))
+                fine, other = (None, None) if fines is None else fines.chunk(2)
+                labels, neighbours = labels.repeat(2), neighbours.tile(2, 2)
+            else:
+                outputs, fine = self.network.heads(view)
+                other = self.network.fine(other_view)
 
         accuracy = None
         adversary = self.objective.adversary(outputs.detached(), neighbours, generator)
@@ -255,8 +259,9 @@ class _Run:
             for term, value in self.objective.terms(outputs, labels, neighbours, generator).items()
         }
         if fine is not None and other is not None:
+            n = len(fine)
             terms["fine"] = self.plan.fine_weight * instance_discrimination(
-                torch.tanh(fine), torch.tanh(other), neighbours, self.plan.temperature
+                torch.tanh(fine), torch.tanh(other), neighbours[:n, :n], self.plan.temperature
             )
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # as above
@@ -267,6 +272,22 @@ class _Run:
         return {term: float(value.detach()) for term, value in terms.items()}, accuracy
 
     # --- parts of it -------------------------------------------------------------------
+
+    @property
+    def settling(self) -> bool:
+        """Whether the epoch that runs, or runs next, is a settling one."""
+        return len(self.history) >= self.plan.epochs
+
+    def _settle(self) -> None:
+        self.objective.settle()
+        self.schedule = self._one_cycle(
+            _SETTLING_RATE * self.plan.learning_rate, self.plan.settle_epochs
+        )
+
+    def _one_cycle(self, highest: float, epochs: int) -> torch.optim.lr_scheduler.OneCycleLR:
+        return torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, max_lr=highest, total_steps=self.steps * epochs, pct_start=0.15
+        )
 
     def _normalised(self, images: Tensor) -> Tensor:
         """As :func:`hashsearch.images.normalise`, of views that are no bytes any more."""
@@ -337,6 +358,9 @@ class _Run:
 
     def restore(self, path: Path) -> None:
         state = checkpoint.read(path, self.identity, self.device)
+        self.history = [EpochReport(**report) for report in json.loads(state["history"])]
+        if len(self.history) > self.plan.epochs:
+            self._settle()
         self.precision = state["precision"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -345,7 +369,6 @@ class _Run:
         if self.adversary_optimiser:
             self.adversary_optimiser.load_state_dict(state["adversary_optimiser"])
         self.schedule.load_state_dict(state["schedule"])
-        self.history = [EpochReport(**report) for report in json.loads(state["history"])]
         self.best_state = state["best_state"]
 
     def result(self) -> TrainedNetwork:

@@ -12,18 +12,28 @@ from toy import file_size_limit, toy_set
 
 from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.images import FASHION_MNIST, normalise
+from hashsearch.training.objectives import OBJECTIVES, Outputs
+from hashsearch.training.objectives.adversarial import Adversarial
 from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import TrainedNetwork, train
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.training.network import HashNetwork
     from hashsearch.training.reports import EpochReport, StepReport
 
 PLAN = TrainingPlan(
-    n_bits=16, fine_bits=8, epochs=2, batch_size=32, device="cpu", precision="float32"
+    n_bits=16,
+    fine_bits=8,
+    epochs=2,
+    settle_epochs=0,
+    batch_size=32,
+    device="cpu",
+    precision="float32",
 )
 SEMANTIC_TERMS = ("classification", "hamming", "quantisation", "adversarial")
 TRAIN, VALIDATION = toy_set(100, seed=0), toy_set(40, seed=1)
@@ -203,6 +213,52 @@ def test_training_lifts_the_validation_map_well_above_chance() -> None:
     assert plain_validation_map(trained.network, toy_set(80, seed=1)) == pytest.approx(
         trained.best.validation_map
     )
+
+
+SETTLING = replace(PLAN, settle_epochs=2)
+
+
+def test_settling_epochs_come_after_the_others_and_are_chosen_from(
+    undisturbed: TrainedNetwork,
+) -> None:
+    trained = run(SETTLING)
+    assert timeless(trained.history[:2]) == timeless(undisturbed.history)
+    assert [report.epoch for report in trained.history] == [1, 2, 3, 4]
+    settled = trained.history[2:]
+    assert trained.best in settled
+    assert trained.best.validation_map == max(report.validation_map for report in settled)
+    assert not same_network(trained, undisturbed)
+
+
+def test_settling_sees_both_views_whole_and_draws_neighbours_closer() -> None:
+    calls: list[tuple[int, float]] = []
+
+    class Watched(Adversarial):
+        def terms(self, outputs: Outputs, labels: Tensor, *rest: Any) -> dict[str, Tensor]:
+            assert len(labels) == len(outputs.semantic)
+            calls.append((len(labels), self.gamma))
+            return super().terms(outputs, labels, *rest)
+
+    OBJECTIVES["watched"] = Watched
+    try:
+        run(replace(SETTLING, objective="watched", settle_epochs=1, epochs=1))
+    finally:
+        del OBJECTIVES["watched"]
+    assert calls == [(32, 20.0)] * 3 + [(64, 2.0)] * 3
+
+
+@pytest.mark.parametrize("stop", [2, 3])
+def test_a_run_stopped_before_or_while_it_settles_ends_as_an_undisturbed_one(
+    checkpoint: Path, stop: int
+) -> None:
+    def stop_after(report: EpochReport) -> None:
+        if report.epoch == stop:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run(SETTLING, checkpoint_path=checkpoint, on_epoch=stop_after)
+    resumed = run(SETTLING, checkpoint_path=checkpoint)
+    assert same_network(resumed, run(SETTLING))
 
 
 # --- switches --------------------------------------------------------------------------
@@ -415,6 +471,7 @@ def test_a_missing_gpu_is_said() -> None:
         {"precision": "float16"},
         {"device": "tpu"},
         {"epochs": 0},
+        {"settle_epochs": -1},
         {"batch_size": 1},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},

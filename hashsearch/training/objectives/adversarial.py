@@ -39,6 +39,9 @@ class Adversarial(Objective):
         weights: weight of each term that differs from :attr:`default_weights`; 0 trains
             without it.
         gamma: scale of the Cauchy distribution, in bits (20 in Cao et al. 2018).
+        settled_gamma: the same in the settling epochs. The smaller it is, the more the loss
+            cares for neighbours that are nearly in one ball: more of them come within a
+            small radius, and fewer strangers are kept apart by degrees.
     """
 
     name = "adversarial"
@@ -55,10 +58,13 @@ class Adversarial(Objective):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
+        *,
         gamma: float = 20.0,
+        settled_gamma: float = 2.0,
     ) -> None:
         super().__init__(weights)
         self.gamma = gamma
+        self._settled_gamma = settled_gamma
         self.classifier = nn.Linear(n_bits, n_classes)
         self.discriminator = Discriminator(n_features, n_bits)
 
@@ -77,6 +83,10 @@ class Adversarial(Objective):
         if self.weights["adversarial"]:
             terms["adversarial"] = self._scramble(outputs, neighbours, generator)
         return terms
+
+    def settle(self) -> None:
+        """See :meth:`Objective.settle`."""
+        self.gamma = self._settled_gamma
 
     def adversary(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator

@@ -76,6 +76,9 @@ class Objective(nn.Module, ABC):
             A scalar a term.
         """
 
+    def settle(self) -> None:
+        """Called before the settling epochs; an objective may change its constants."""
+
     def adversary(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor] | None:
