@@ -187,7 +187,7 @@ class TrainingDisplay:
         self._bar.console.print(
             f"epoch {report.epoch}/{self._epochs}  "
             f"{_terms(report.terms, report.adversary_accuracy)}  "
-            f"validation mAP {report.validation_map:.4f}{' (best)' if report.best else ''}  "
+            f"validation mAP {report.validation_map:.4f}{' (kept)' if report.best else ''}  "
             f"{report.seconds:.0f} s",
             highlight=False,
             soft_wrap=True,

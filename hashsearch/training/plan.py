@@ -28,8 +28,9 @@ class TrainingPlan:
         epochs: over the training images.
         settle_epochs: further ones, at the end: both views of an item go through the whole
             network, and the objective draws its neighbours closer together (see
-            :meth:`~hashsearch.training.objectives.Objective.settle`). Of these the best is
-            kept; where there are none, the best of all.
+            :meth:`~hashsearch.training.objectives.Objective.settle`). The last one is kept:
+            they fill the ball at some cost in mAP, which would choose the first. Where
+            there are none, the epoch with the highest validation mAP is kept.
         batch_size: images a step.
         learning_rate: the highest of the one-cycle schedule (AdamW).
         weight_decay: of AdamW.

@@ -31,7 +31,7 @@ class EpochReport:
         validation_map: mean average precision of the semantic code, tie-aware, on the
             validation images: 1,000 query the others.
         seconds: that the epoch took, validation included.
-        best: whether this epoch is the best so far.
+        best: whether this epoch is kept unless a later one is.
     """
 
     epoch: int

@@ -49,7 +49,7 @@ _CLEAR_LEAD = 1.2
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The best epoch's network (moving average of its weights), on the CPU, in eval mode."""
+    """The kept epoch's network (moving average of its weights), on the CPU, in eval mode."""
 
     network: HashNetwork
     weights: dict[str, float]
@@ -85,8 +85,8 @@ def train(
         on_epoch: called after each epoch.
 
     Returns:
-        The network of the epoch with the highest validation mAP, of the settling epochs
-        where there are any.
+        The network of the last settling epoch; without settling epochs, that of the epoch
+        with the highest validation mAP.
 
     Raises:
         TrainingError: the loss or the network is not finite, there are too few images,
@@ -209,8 +209,9 @@ class _Run:
                 "(the last good epoch is kept)"
             )
         validation_map = self._validation_map(outputs[0])
-        rivals = self.history[self.plan.epochs if self.settling else 0 :]
-        best = validation_map > max((past.validation_map for past in rivals), default=-1.0)
+        best = self.settling or validation_map > max(
+            (past.validation_map for past in self.history), default=-1.0
+        )
         if best:
             self.best_state = {
                 name: value.detach().cpu().clone()
