@@ -316,13 +316,17 @@ def _fashion_mnist(image: Image.Image, preprocessing: Preprocessing) -> npt.NDAr
     set; to the right or below, the mean difference would be 15.2 (11.7).
     """
     side = preprocessing.size
-    colour = image.convert("RGB")
-    background = _border_colour(colour)
-    level = int(np.asarray(Image.new("RGB", (1, 1), background).convert("L"))[0, 0])
-    grey = image.convert("L")
-    if image.size != (side, side):
-        grey = _fitted(grey, _item_box(colour, background), side, level)
-    return np.array(ImageOps.invert(grey) if level > _BRIGHT else grey)[None]
+    if image.size == (side, side):
+        pixels = np.array(image.convert("L"))
+        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        level = int(np.sort(edge)[edge.size // 2])  # a median, in a tenth of np.median's time
+    else:
+        colour = image.convert("RGB")
+        background = _border_colour(colour)
+        level = int(np.asarray(Image.new("RGB", (1, 1), background).convert("L"))[0, 0])
+        box = _item_box(colour, background)
+        pixels = np.array(_fitted(image.convert("L"), box, side, level))
+    return (255 - pixels if level > _BRIGHT else pixels)[None]
 
 
 def _item_box(
