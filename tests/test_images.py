@@ -567,7 +567,8 @@ def test_every_image_becomes_28_by_28(image: Pixels) -> None:
     assert pixels.flags.writeable
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
     if np.median(border) not in {127, 127.5}:
-        assert_allclose(to_pixels(255 - image, FASHION_MNIST).astype(int), pixels, atol=1)
+        # Scaling rounds twice, across and down.
+        assert_allclose(to_pixels(255 - image, FASHION_MNIST).astype(int), pixels, atol=2)
 
 
 def test_a_small_photo_on_white_is_negated_as_a_large_one_is() -> None:
