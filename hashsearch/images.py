@@ -159,7 +159,7 @@ def read_image(source: ImageSource) -> Image.Image:
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise ImageError(f"{name}: no such file") from error
+        raise ImageError(f"{name}: no such file; check its name and folder") from error
     except IsADirectoryError as error:
         raise ImageError(f"{name} is a folder; name an image file in it") from error
     except PermissionError as error:

@@ -439,7 +439,7 @@ def bad(shop: Path, encoder_file: Path) -> Path:
 
 BAD_INPUT = {
     "a folder as query": (1, "query folder", "folder is a folder; name an image file in it"),
-    "no such query": (1, "query gone.jpg", "gone.jpg: no such file"),
+    "no such query": (1, "query gone.jpg", "gone.jpg: no such file; check its name"),
     "a text as query": (1, "query text.jpg", "text.jpg is not an image that can be read; use JPEG"),
     "a cut query": (1, "query cut.jpg", "cut.jpg is damaged or cut short"),
     "one bad query of two": (1, "query good.jpg text.jpg", "text.jpg is not an image"),

@@ -312,7 +312,7 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent.jpg", "item.png/absent.jpg"])
 def test_a_missing_file_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "item.png").write_bytes(encoded(Image.fromarray(GREY), "PNG"))
-    assert refusal(tmp_path / name) == f"{tmp_path / name}: no such file"
+    assert refusal(tmp_path / name) == f"{tmp_path / name}: no such file; check its name and folder"
 
 
 @pytest.mark.parametrize(
