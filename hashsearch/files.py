@@ -32,7 +32,7 @@ def check_writable(path: Path) -> None:
         ArgumentError: the folder refuses it.
     """
     make_folder(path.parent)
-    probe = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    probe = _temporary(path)
     try:
         probe.touch()
         probe.unlink()
@@ -47,8 +47,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         ArgumentError: the folder or the disk refuses it.
     """
     make_folder(path.parent)
-    # Not tempfile's: a file of theirs is the owner's alone, whatever the umask says.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     try:
         try:
             with temporary.open("wb") as file:
@@ -61,6 +60,11 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def _temporary(path: Path) -> Path:
+    """Not tempfile's: a file of theirs is the owner's alone, whatever the umask says."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
 
 
 def _refused(path: Path, error: OSError) -> ArgumentError:

@@ -18,10 +18,11 @@ from PIL import Image
 from rich.cells import cell_len
 from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 
-from hashsearch.cli import main
+from hashsearch.cli import cli, main
 from hashsearch.encoder import Encoder
 from hashsearch.gallery import Gallery
 from hashsearch.images import read_image
+from hashsearch.training.plan import TrainingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -705,6 +706,14 @@ def idx_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = struct.pack(">4BI", 0, 0, 8, 1, len(labels))
     (folder / "train-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
     return folder
+
+
+def test_the_options_of_train_have_the_defaults_of_a_plan() -> None:
+    options = {option.name: option.default for option in cli.commands["train"].params}
+    plan = {"bits" if name == "n_bits" else name: v for name, v in vars(TrainingPlan()).items()}
+    shared = (options.keys() & plan.keys()) - {"weights"}  # written in another way
+    assert len(shared) == 11
+    assert {name: options[name] for name in shared} == {name: plan[name] for name in shared}
 
 
 def test_training_stops_and_goes_on_and_makes_an_encoder(

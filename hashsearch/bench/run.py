@@ -96,9 +96,6 @@ def run(
     found_again = bench.same_item()
     tell("latency of the gallery", 0, 1)
     latency = [bench.latency_at_hand()]
-    if overheads and subject.originals is None:
-        subject.notes.append("overheads are left out: they need the gallery's encoder and images")
-
     qualities, compared = [first_quality], []
     for n_items in wanted:
         at_scale = bench.at_scale(n_items, peers=peers)
@@ -276,7 +273,9 @@ class _Bench:
 
         originals = self.subject.originals
         if originals is None:
-            return {"skipped": "they need the gallery's encoder and images"}
+            reason = "they need the gallery's encoder and images"
+            self.subject.notes.append(f"overheads are left out: {reason}")
+            return {"skipped": reason}
         images = originals.images
         some = images.subset(np.arange(min(_ENCODED_IMAGES, len(images)), dtype=np.int64))
         return {

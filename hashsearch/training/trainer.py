@@ -103,6 +103,8 @@ def train(
         for report in run.history:
             if on_epoch:
                 on_epoch(report)
+    elif plan.precision == "auto":
+        run.precision = run.faster_precision()
     while len(run.history) < plan.total_epochs:
         report = run.epoch(on_step)
         if checkpoint_path:
@@ -169,8 +171,6 @@ class _Run:
         self.mean = torch.tensor(preprocessing.mean, device=self.device).reshape(shape)
         self.std = torch.tensor(preprocessing.std, device=self.device).reshape(shape)
         self.precision = plan.precision
-        if self.precision == "auto":
-            self.precision = self._faster_precision()
         self.history: list[EpochReport] = []
         self.best_state: dict[str, Tensor] = {}
 
@@ -299,7 +299,7 @@ class _Run:
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _faster_precision(self) -> str:
+    def faster_precision(self) -> str:
         """bfloat16 where a forward and backward pass is clearly faster with it, else float32."""
         state = {name: value.clone() for name, value in self.network.state_dict().items()}
         pixels = self._normalised(self.images[: self.plan.batch_size].float() / 255)
