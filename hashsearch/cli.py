@@ -173,7 +173,7 @@ def build_index(
         click.echo(console.printable(f"{path}: {count:,} items{left_out}. Try `{hint}`."))
 
 
-@cli.command()
+@cli.command(short_help="Find what is nearest to image files.")
 @click.argument("images", nargs=-1, required=True)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Matches.")
 @_radius_option
@@ -200,7 +200,8 @@ def query(
     """Find the gallery items nearest to each of the image files IMAGES.
 
     `-` reads an image from standard input. Matches within the radius come first, the
-    closest by the whole code before the others.
+    closest by the whole code before the others. An image that cannot be read costs its
+    own answer alone, and the exit status is 1.
     """
     from hashsearch import console
     from hashsearch.files import write_atomically
@@ -210,9 +211,12 @@ def query(
         raise click.UsageError(f"--sheet writes a PNG file; name one that ends in .png: {sheet}")
     opened = _open_gallery(gallery, indexes)
     loaded = encoder_of(opened, encoder)
-    pictures = [_read_query(name) for name in images]
+    names, pictures, unreadable = _read_queries(images)
+    for message in unreadable:
+        click.echo(f"Error: {console.printable(message)}", err=True)
+    if not pictures:
+        click.get_current_context().exit(1)
     matches = opened.nearest(loaded.encode(pictures), k=k, radius=radius)
-    names = ["standard input" if name == "-" else name for name in images]
     if sheet is not None:
         from hashsearch.pictures import SheetRow, contact_sheet, png_bytes
 
@@ -239,10 +243,12 @@ def query(
         )
     else:
         for name, found in zip(names, matches, strict=True):
-            console.print_matches(name, found, len(opened))
+            console.print_matches(name, found, opened)
+    if unreadable:
+        click.get_current_context().exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Measure how good and how fast a gallery is.")
 @_radius_option
 @_gallery_option
 @click.option(
@@ -349,13 +355,13 @@ def bench(
     metavar="TERM",
     help="Train without a term of the loss; may be repeated.",
 )
-@click.option("--epochs", type=int, default=24, show_default=True)
+@click.option("--epochs", type=int, default=20, show_default=True)
 @click.option(
     "--settle-epochs",
     type=int,
-    default=6,
+    default=8,
     show_default=True,
-    help="Further epochs, on two whole views of each item, which draw neighbours closer.",
+    help="Further epochs, at a lower rate, which draw neighbours closer together.",
 )
 @click.option("--batch-size", type=int, default=256, show_default=True)
 @click.option("--learning-rate", type=float, default=4e-3, show_default=True)
@@ -475,6 +481,8 @@ def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
     else:
         rows = [(c.dataset, f"{c.bytes:,}", "ok" if c.ok else "DAMAGED") for c in checks]
         console.print_table(str(path), ("dataset", "bytes", "checksum"), rows)
+        if not damaged:
+            click.echo("Whole: every byte is as it was written.")
     if damaged:
         raise GalleryDamaged(
             f"{path}: {', '.join(damaged)} damaged; rebuild it with `hashsearch build-index`"
@@ -506,15 +514,20 @@ def _open_gallery(name: str | None, indexes: Path) -> Gallery:
     return Gallery.open(find_gallery(name, indexes))
 
 
-def _read_query(name: str) -> Image.Image:
+def _read_queries(sources: Sequence[str]) -> tuple[list[str], list[Image.Image], list[str]]:
+    """Names and pictures of the images that can be read, and what is wrong with the others."""
     from hashsearch.images import read_image
 
-    if name != "-":
-        return read_image(name)
-    try:
-        return read_image(sys.stdin.buffer.read())
-    except ImageError as error:
-        raise ImageError(f"standard input: {error}") from error
+    names, pictures, unreadable = [], [], []
+    for source in sources:
+        piped = source == "-"
+        try:
+            pictures.append(read_image(sys.stdin.buffer.read() if piped else source))
+        except ImageError as error:
+            unreadable.append(f"standard input: {error}" if piped else str(error))
+        else:
+            names.append("standard input" if piped else source)
+    return names, pictures, unreadable
 
 
 @contextmanager
@@ -523,7 +536,8 @@ def _extra(name: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ExtraMissing(
-            f"this command needs the package {error.name}: `pip install 'hashsearch[{name}]'`"
+            f"this command needs the package {error.name}: install hashsearch with its extra, "
+            f"`pip install '.[{name}]'` in its clone"
         ) from error
 
 

@@ -20,7 +20,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from hashsearch.gallery import Matches
+    from hashsearch.gallery import Gallery, Matches
     from hashsearch.training.reports import EpochReport, StepReport
 
 __all__ = [
@@ -74,13 +74,13 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     print_table("", ("", ""), list(_flat(facts)), n_text=2)
 
 
-def print_matches(name: str, found: Matches, n_items: int) -> None:
+def print_matches(name: str, found: Matches, gallery: Gallery) -> None:
     """Print the matches of one query.
 
     Args:
         name: what the query is called.
         found: of this one query.
-        n_items: in the gallery.
+        gallery: that was searched.
     """
     rows = [
         (
@@ -93,7 +93,10 @@ def print_matches(name: str, found: Matches, n_items: int) -> None:
         )
         for record in match_records(found)
     ]
-    title = f"{name}: {int(found.ball_size[0]):,} of {n_items:,} items within radius {found.radius}"
+    title = (
+        f"{name} in {gallery.path or 'the gallery'}: {int(found.ball_size[0]):,} of "
+        f"{len(gallery):,} items within radius {found.radius}"
+    )
     columns = ("rank", "id", "label", "distance", "full distance", "ball")
     print_table(title, columns, rows, n_text=3)
 

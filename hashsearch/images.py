@@ -44,7 +44,7 @@ MAX_PIXELS = 89_478_485
 # Others are not for photos, and some of Pillow's decoders run a program (EPS: Ghostscript).
 _FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 if "avif" in features.modules:
-    _FORMATS.append("AVIF")
+    _FORMATS.insert(0, "AVIF")
 
 _BRIGHT = 127
 # Zalando's own tolerance: within 5 % of the largest intensity is still background.
@@ -128,7 +128,7 @@ def describe(source: ImageSource) -> str:
     if isinstance(source, str | os.PathLike):
         return str(source)
     if isinstance(source, bytes):
-        return f"{len(source)} bytes of image data"
+        return f"image data of {len(source)} bytes"
     if isinstance(source, np.ndarray):
         return f"array of shape {source.shape}"
     return str(getattr(source, "name", "") or type(source).__name__)
@@ -168,7 +168,8 @@ def read_image(source: ImageSource) -> Image.Image:
         raise ImageError(f"{name}: {_too_large()}") from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name} is not an image that can be read; use JPEG, PNG, WebP, GIF, BMP or TIFF"
+            f"{name} is not an image that can be read; use {', '.join(_FORMATS[:-1])} or "
+            f"{_FORMATS[-1]}"
         ) from error
     # Decoders meet damaged files with whatever they stumble over: OSError, SyntaxError,
     # struct.error, zlib.error, IndexError ...

@@ -220,7 +220,7 @@ def test_an_iterator_is_read_a_batch_at_a_time(encoder: Encoder) -> None:
         taken += 1
         yield np.zeros((4, 4), np.uint8)
 
-    with pytest.raises(ImageError, match="8 bytes of image data"):
+    with pytest.raises(ImageError, match="image data of 8 bytes"):
         encoder.encode(images(), batch_size=2)
     assert taken == 3  # the batch of the bad image was filled, and no more was read
 

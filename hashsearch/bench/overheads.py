@@ -71,7 +71,7 @@ def cold_query(
         "query_s": round(query_s, 3),
         "import_torch_s": round(torch_s, 3) if has_torch else None,
         "ratio": round(query_s / torch_s, 3) if has_torch else None,
-        "skipped": None if has_torch else "torch is not installed: pip install 'hashsearch[train]'",
+        "skipped": None if has_torch else "torch is not installed: pip install '.[train]'",
     }
 
 

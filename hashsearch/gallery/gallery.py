@@ -202,9 +202,9 @@ class Gallery:
             "largest_bucket": int(content.items_per_code.max()),
             "n_bits": self.n_bits,
             "fine_bits": self.fine_bits,
-            "code_bytes_per_item": searched / len(self),
-            "bytes_per_item": sum(sizes.values()) / len(self),
+            "searched_bytes_per_item": searched / len(self),
             "file_bytes": content.file_bytes,
+            "file_bytes_per_item": content.file_bytes and content.file_bytes / len(self),
             "indexes": {
                 kind: sizes[f"faiss/{kind}"] for kind in INDEX_KINDS if f"faiss/{kind}" in sizes
             },

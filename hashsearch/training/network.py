@@ -60,19 +60,10 @@ class HashNetwork(nn.Module):
         """
         early = self.backbone.early(pixels)
         features = self.backbone.late(early).float()
-        return Outputs(self.semantic_head(features).float(), features), self._fine(early)
-
-    def fine(self, pixels: Tensor) -> Tensor | None:
-        """The fine head's outputs alone; the late half of the backbone is not run."""
-        return self._fine(self.backbone.early(pixels)) if self.fine_head else None
+        fine = None if self.fine_head is None else self.fine_head(early).float()
+        return Outputs(self.semantic_head(features).float(), features), fine
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The outputs that become bits: semantic, and fine where there is a fine head."""
         outputs, fine = self.heads(pixels)
         return (outputs.semantic,) if fine is None else (outputs.semantic, fine)
-
-    def _fine(self, early: Tensor) -> Tensor | None:
-        if self.fine_head is None:
-            return None
-        outputs: Tensor = self.fine_head(early)
-        return outputs.float()

@@ -26,12 +26,12 @@ class TrainingPlan:
         weights: of the objective's terms, where they differ from its defaults, and
             ``fine`` for the fine head's loss; 0 trains without a term.
         epochs: over the training images.
-        settle_epochs: further ones, at the end: both views of an item go through the whole
-            network, and the objective draws its neighbours closer together (see
+        settle_epochs: further ones, at the end, at a quarter of the learning rate: the
+            objective draws its neighbours closer together (see
             :meth:`~hashsearch.training.objectives.Objective.settle`). The last one is kept:
             they fill the ball at some cost in mAP, which would choose the first. Where
             there are none, the epoch with the highest validation mAP is kept.
-        batch_size: images a step.
+        batch_size: images a step; two views of each go through the network.
         learning_rate: the highest of the one-cycle schedule (AdamW).
         weight_decay: of AdamW.
         temperature: of the fine head's loss.
@@ -50,8 +50,8 @@ class TrainingPlan:
     n_bits: int = 48
     fine_bits: int = 64
     weights: dict[str, float] = field(default_factory=dict)
-    epochs: int = 24
-    settle_epochs: int = 6
+    epochs: int = 20
+    settle_epochs: int = 8
     batch_size: int = 256
     learning_rate: float = 4e-3
     weight_decay: float = 0.05

@@ -238,13 +238,8 @@ class _Run:
         view = self._normalised(erase(warp(images, generator, graded=True), generator))
         other_view = self._normalised(warp(images, generator))
         with self._autocast(self.precision):
-            if self.settling:
-                outputs, fines = self.network.heads(torch.cat([view, other_view]))
-                fine, other = (None, None) if fines is None else fines.chunk(2)
-                labels, neighbours = labels.repeat(2), neighbours.tile(2, 2)
-            else:
-                outputs, fine = self.network.heads(view)
-                other = self.network.fine(other_view)
+            outputs, fines = self.network.heads(torch.cat([view, other_view]))
+        labels, neighbours = labels.repeat(2), neighbours.tile(2, 2)
 
         accuracy = None
         adversary = self.objective.adversary(outputs.detached(), neighbours, generator)
@@ -259,10 +254,11 @@ class _Run:
             term: self.objective.weights[term] * value
             for term, value in self.objective.terms(outputs, labels, neighbours, generator).items()
         }
-        if fine is not None and other is not None:
-            n = len(fine)
+        if fines is not None:
+            fine, other = torch.tanh(fines).chunk(2)
+            n = len(rows)
             terms["fine"] = self.plan.fine_weight * instance_discrimination(
-                torch.tanh(fine), torch.tanh(other), neighbours[:n, :n], self.plan.temperature
+                fine, other, neighbours[:n, :n], self.plan.temperature
             )
         self.optimiser.zero_grad()
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # as above

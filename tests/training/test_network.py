@@ -36,22 +36,18 @@ def test_without_fine_bits_there_is_one_output() -> None:
     (semantic,) = made(pixels(3))
     assert semantic.shape == (3, 48)
     assert made.heads(pixels(3))[1] is None
-    assert made.fine(pixels(3)) is None
     assert not [name for name, _ in made.named_parameters() if "fine" in name]
 
 
-def test_heads_fine_and_forward_say_the_same() -> None:
+def test_heads_and_forward_say_the_same() -> None:
     made = network()
     made(pixels(32))  # for statistics that are not the initial ones
     made.eval()
     images = pixels(5)
     outputs, fine = made.heads(images)
-    alone = made.fine(images)
-    assert fine is not None
-    assert alone is not None
-    assert torch.equal(fine, alone)
     semantic, forward_fine = made(images)
     assert torch.equal(semantic, outputs.semantic)
+    assert fine is not None
     assert torch.equal(forward_fine, fine)
     assert torch.equal(made.semantic_head(outputs.features), outputs.semantic)
 

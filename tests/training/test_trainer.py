@@ -228,7 +228,7 @@ def test_settling_epochs_come_after_the_others_and_the_last_is_kept(
     assert not same_network(trained, undisturbed)
 
 
-def test_settling_sees_both_views_whole_and_draws_neighbours_closer() -> None:
+def test_both_views_teach_and_settling_draws_neighbours_closer() -> None:
     calls: list[tuple[int, float]] = []
 
     class Watched(Adversarial):
@@ -242,7 +242,7 @@ def test_settling_sees_both_views_whole_and_draws_neighbours_closer() -> None:
         run(replace(SETTLING, objective="watched", settle_epochs=1, epochs=1))
     finally:
         del OBJECTIVES["watched"]
-    assert calls == [(32, 20.0)] * 3 + [(64, 2.0)] * 3
+    assert calls == [(64, 20.0)] * 3 + [(64, 2.0)] * 3
 
 
 @pytest.mark.parametrize("stop", [2, 3])
