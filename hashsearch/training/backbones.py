@@ -1,7 +1,7 @@
-"""Backbones by name: images to early feature maps to a feature vector.
+"""Backbones by name: images to early feature maps and a feature vector.
 
-A backbone is cut in two, since the fine head sits on the early half: what tells two
-items of one kind apart is in shapes and textures that the late half throws away.
+The fine head sits on the early maps: what tells two items of one kind apart is in shapes
+and textures that the later layers throw away.
 """
 
 from __future__ import annotations
@@ -12,15 +12,11 @@ __all__ = ["BACKBONES", "Backbone", "SmallResNet"]
 
 
 class Backbone(nn.Module):
-    """An early half, a late half, and the widths between them.
+    """Pixels ``(n, channels, h, w)`` to early maps and features.
 
-    Attributes:
-        early: float ``(n, channels, h, w)`` to ``(n, early_channels, h', w')``.
-        late: that to ``(n, n_features)``.
+    ``forward`` returns float ``(n, early_channels, h', w')`` and ``(n, n_features)``.
     """
 
-    early: nn.Module
-    late: nn.Module
     early_channels: int
     n_features: int
 
@@ -54,6 +50,11 @@ class SmallResNet(Backbone):
         )
         self.early_channels = 64
         self.n_features = 128
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Backbone`."""
+        early = self.early(pixels)
+        return early, self.late(early)
 
 
 class _ResidualBlock(nn.Module):

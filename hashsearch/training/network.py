@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from hashsearch.codes import check_bit_counts
 from hashsearch.errors import ArgumentError
 from hashsearch.training.backbones import BACKBONES
 from hashsearch.training.objectives import Outputs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["HashNetwork"]
 
@@ -26,12 +32,21 @@ class HashNetwork(nn.Module):
         channels: of the images, 1 or 3.
         n_bits: outputs of the semantic head.
         fine_bits: outputs of the fine head; 0 leaves it out.
+        semantic_head: makes the semantic head for features of so many channels; a linear
+            layer if None.
 
     Raises:
         ArgumentError: an unknown backbone, or bit counts that are no multiples of 8.
     """
 
-    def __init__(self, backbone: str, channels: int, n_bits: int, fine_bits: int) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        channels: int,
+        n_bits: int,
+        fine_bits: int,
+        semantic_head: Callable[[int], nn.Module] | None = None,
+    ) -> None:
         super().__init__()
         check_bit_counts(n_bits, fine_bits)
         if backbone not in BACKBONES:
@@ -39,7 +54,8 @@ class HashNetwork(nn.Module):
         self.backbone = BACKBONES[backbone](channels)
         self.n_bits = n_bits
         self.fine_bits = fine_bits
-        self.semantic_head = nn.Linear(self.backbone.n_features, n_bits)
+        make_head = semantic_head or partial(nn.Linear, out_features=n_bits)
+        self.semantic_head = make_head(self.backbone.n_features)
         self.fine_head: nn.Module | None = None
         if fine_bits:
             self.fine_head = nn.Sequential(
@@ -58,8 +74,8 @@ class HashNetwork(nn.Module):
         Returns:
             :class:`Outputs`, and float32 ``(n, fine_bits)`` or None without a fine head.
         """
-        early = self.backbone.early(pixels)
-        features = self.backbone.late(early).float()
+        early, features = self.backbone(pixels)
+        features = features.float()
         fine = None if self.fine_head is None else self.fine_head(early).float()
         return Outputs(self.semantic_head(features).float(), features), fine
 

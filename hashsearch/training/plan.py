@@ -28,7 +28,7 @@ class TrainingPlan:
         epochs: over the training images.
         settle_epochs: further ones, at the end, at a quarter of the learning rate: the
             objective draws its neighbours closer together (see
-            :meth:`~hashsearch.training.objectives.Objective.settle`). The last one is kept:
+            :meth:`~hashsearch.training.objectives.Objective.start_epoch`). The last one is kept:
             they fill the ball at some cost in mAP, which would choose the first. Where
             there are none, the epoch with the highest validation mAP is kept.
         batch_size: images a step; two views of each go through the network.

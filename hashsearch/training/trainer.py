@@ -135,7 +135,13 @@ class _Run:
             # Nothing here reads memory that it has not written; filling it takes 10 % longer.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stub lacks it
         self.network = HashNetwork(
-            plan.backbone, preprocessing.channels, plan.n_bits, plan.fine_bits
+            plan.backbone,
+            preprocessing.channels,
+            plan.n_bits,
+            plan.fine_bits,
+            lambda n_features: OBJECTIVES[plan.objective].semantic_head(
+                n_features, plan.n_bits, len(train_set.class_names)
+            ),
         )
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.objective: Objective = OBJECTIVES[plan.objective](
@@ -181,6 +187,7 @@ class _Run:
         number = len(self.history) + 1
         if number == self.plan.epochs + 1:
             self._settle()
+        self.objective.start_epoch(number, self.plan.total_epochs, settling=self.settling)
         generator = torch.Generator().manual_seed(self.plan.seed * 100_003 + number)
         order = torch.randperm(len(self.images), generator=generator)
         self.network.train()
@@ -276,7 +283,6 @@ class _Run:
         return len(self.history) >= self.plan.epochs
 
     def _settle(self) -> None:
-        self.objective.settle()
         self.schedule = self._one_cycle(
             _SETTLING_RATE * self.plan.learning_rate, self.plan.settle_epochs
         )

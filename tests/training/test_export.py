@@ -49,6 +49,7 @@ def trained_for_a_moment(pixels: npt.NDArray[np.uint8], n_bits: int, fine_bits: 
     with torch.no_grad():
         # Each semantic bit divides the images, as a trained one does.
         outputs, _ = network.heads(torch.from_numpy(normalise(pixels, FASHION_MNIST)))
+        assert isinstance(network.semantic_head, torch.nn.Linear)
         network.semantic_head.bias.sub_(outputs.semantic.mean(dim=0))
     return network
 

@@ -63,7 +63,7 @@ class Adversarial(Objective):
         settled_gamma: float = 2.0,
     ) -> None:
         super().__init__(weights)
-        self.gamma = gamma
+        self.gamma = self._gamma = gamma
         self._settled_gamma = settled_gamma
         self.classifier = nn.Linear(n_bits, n_classes)
         self.discriminator = Discriminator(n_features, n_bits)
@@ -84,9 +84,10 @@ class Adversarial(Objective):
             terms["adversarial"] = self._scramble(outputs, neighbours, generator)
         return terms
 
-    def settle(self) -> None:
-        """See :meth:`Objective.settle`."""
-        self.gamma = self._settled_gamma
+    def start_epoch(self, epoch: int, epochs: int, *, settling: bool) -> None:
+        """See :meth:`Objective.start_epoch`."""
+        del epoch, epochs
+        self.gamma = self._settled_gamma if settling else self._gamma
 
     def adversary(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator

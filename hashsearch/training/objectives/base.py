@@ -21,7 +21,8 @@ class Outputs:
 
     Attributes:
         semantic: output u of the semantic head, float32 ``(n, n_bits)``, before any
-            non-linearity; a bit is 1 where it is ``>= 0``.
+            non-linearity; a bit is 1 where it is ``>= 0``. A head of an objective's own
+            may say something else while it is trained.
         features: what the semantic head sees, float32 ``(n, n_features)``.
     """
 
@@ -76,8 +77,28 @@ class Objective(nn.Module, ABC):
             A scalar a term.
         """
 
-    def settle(self) -> None:
-        """Called before the settling epochs; an objective may change its constants."""
+    @staticmethod
+    def semantic_head(n_features: int, n_bits: int, n_classes: int) -> nn.Module:
+        """What turns features into the semantic head's outputs; one linear layer unless overridden.
+
+        In eval mode it must give float ``(n, n_bits)``, whose signs are the bits.
+
+        Args:
+            n_features: width of the backbone's features.
+            n_bits: length of the semantic code.
+            n_classes: number of item types.
+        """
+        del n_classes
+        return nn.Linear(n_features, n_bits)
+
+    def start_epoch(self, epoch: int, epochs: int, *, settling: bool) -> None:
+        """Called before each epoch; an objective may change its constants.
+
+        Args:
+            epoch: from 1.
+            epochs: how many there are in all, settling ones included.
+            settling: whether it is one of the settling epochs, the last ones.
+        """
 
     def adversary(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
