@@ -18,6 +18,8 @@ so the command line can print it as it stands::
     │   ├── GalleryWriteError               the folder or the disk refuses it
     │   └── EncoderMismatch                 built with another encoder
     ├── TrainingError                       a training run that cannot start or go on
+    ├── SuiteError                          a benchmark suite, or a record of it, that is damaged
+    ├── LeakError                           a measurement on images that took part in training
     └── ExtraMissing                        an optional dependency is not installed
 """
 
@@ -38,6 +40,8 @@ __all__ = [
     "GalleryWriteError",
     "HashsearchError",
     "ImageError",
+    "LeakError",
+    "SuiteError",
     "TrainingError",
 ]
 
@@ -96,6 +100,14 @@ class EncoderMismatch(GalleryError):
 
 class TrainingError(HashsearchError):
     """A training run that cannot start or cannot go on."""
+
+
+class SuiteError(HashsearchError):
+    """A file of a benchmark suite, or a recorded run of one, that cannot be used."""
+
+
+class LeakError(HashsearchError):
+    """A measurement whose queries or gallery took part in the encoder's training."""
 
 
 class ExtraMissing(HashsearchError):

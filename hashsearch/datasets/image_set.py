@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.datasets.item import Item
 from hashsearch.errors import DatasetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["ImageSet"]
 
@@ -69,6 +73,24 @@ class ImageSet:
             Item(id=name, image=image, label=label)
             for name, image, label in zip(self.ids, self.images, self.label_names, strict=True)
         ]
+
+    def of_types(self, names: Sequence[str]) -> ImageSet:
+        """The images of these types alone, their labels numbered anew in the order of ``names``.
+
+        Raises:
+            DatasetError: there is no type of such a name.
+        """
+        unknown = [name for name in names if name not in self.class_names]
+        if unknown:
+            raise DatasetError(
+                f"no type {', '.join(unknown)}; there are: {', '.join(self.class_names)}"
+            )
+        old = np.array([self.class_names.index(name) for name in names], dtype=np.int64)
+        rows = np.flatnonzero(np.isin(self.labels, old))
+        number = np.full(len(self.class_names), -1, dtype=np.int64)
+        number[old] = np.arange(len(old))
+        kept = self.subset(rows)
+        return replace(kept, labels=number[kept.labels], class_names=tuple(names))
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ImageSet:
         """The images at ``rows`` (``int64 (m,)``), in that order."""

@@ -21,9 +21,10 @@ from hashsearch.images import normalise
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import nn
+
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.images import Preprocessing
-    from hashsearch.training.network import HashNetwork
 
 __all__ = ["differing_bits", "export", "now", "package_versions"]
 
@@ -37,7 +38,7 @@ def package_versions() -> dict[str, str]:
 
 
 def differing_bits(
-    network: HashNetwork, path: Path, images: ImageSet, preprocessing: Preprocessing
+    network: nn.Module, path: Path, images: ImageSet, preprocessing: Preprocessing
 ) -> float:
     """The share of bits that ONNX Runtime sets differently than torch does.
 
@@ -62,27 +63,29 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def export(network: HashNetwork, record: EncoderRecord, path: Path) -> None:
+def export(network: nn.Module, record: EncoderRecord, path: Path) -> None:
     """Write an encoder; the file appears whole or not at all.
 
     Args:
-        network: on the CPU, in eval mode.
+        network: normalised pixels to a tuple of float32 ``(n, n_bits)`` and, where the record
+            has fine bits, ``(n, fine_bits)``; on the CPU, in eval mode.
         record: goes into the file's metadata.
         path: of the ``.onnx`` file.
 
     Raises:
         ArgumentError: the file cannot be written.
     """
-    model = _onnx_model(network, record.preprocessing)
+    model = _onnx_model(network, record)
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, record.to_json()
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
 
 
-def _onnx_model(network: HashNetwork, preprocessing: Preprocessing) -> onnx.ModelProto:
+def _onnx_model(network: nn.Module, record: EncoderRecord) -> onnx.ModelProto:
+    preprocessing = record.preprocessing
     shape = (2, preprocessing.channels, preprocessing.size, preprocessing.size)
-    names = ["semantic", "fine"][: 2 if network.fine_bits else 1]
+    names = ["semantic", "fine"][: 2 if record.fine_bits else 1]
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from hashsearch.codes import check_bit_counts
-from hashsearch.errors import ArgumentError
-from hashsearch.training.backbones import BACKBONES
+from hashsearch.training.backbones import make_backbone
 from hashsearch.training.objectives import Outputs
 
 if TYPE_CHECKING:
@@ -28,15 +27,20 @@ class HashNetwork(nn.Module):
     set for about half of the items.
 
     Args:
-        backbone: a key of :data:`~hashsearch.training.backbones.BACKBONES`.
+        backbone: a name that :func:`~hashsearch.training.backbones.make_backbone` knows.
         channels: of the images, 1 or 3.
         n_bits: outputs of the semantic head.
         fine_bits: outputs of the fine head; 0 leaves it out.
         semantic_head: makes the semantic head for features of so many channels; a linear
             layer if None.
+        image_size: side of the images, in pixels.
+        backbone_weights: that the backbone starts from, as for
+            :func:`~hashsearch.training.backbones.make_backbone`.
 
     Raises:
-        ArgumentError: an unknown backbone, or bit counts that are no multiples of 8.
+        ArgumentError: bit counts that are no multiples of 8, or a backbone that cannot be
+            made (see :func:`~hashsearch.training.backbones.make_backbone`).
+        TrainingError: weights that cannot be downloaded.
     """
 
     def __init__(
@@ -46,12 +50,13 @@ class HashNetwork(nn.Module):
         n_bits: int,
         fine_bits: int,
         semantic_head: Callable[[int], nn.Module] | None = None,
+        *,
+        image_size: int = 28,
+        backbone_weights: str = "none",
     ) -> None:
         super().__init__()
         check_bit_counts(n_bits, fine_bits)
-        if backbone not in BACKBONES:
-            raise ArgumentError(f"unknown backbone {backbone!r}; known: {', '.join(BACKBONES)}")
-        self.backbone = BACKBONES[backbone](channels)
+        self.backbone = make_backbone(backbone, channels, image_size, backbone_weights)
         self.n_bits = n_bits
         self.fine_bits = fine_bits
         make_head = semantic_head or partial(nn.Linear, out_features=n_bits)

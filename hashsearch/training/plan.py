@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias
 
 from hashsearch.errors import ArgumentError
+from hashsearch.training.backbones import check_backbone
+from hashsearch.training.fitted import FITTED, FittedSystem
 from hashsearch.training.objectives import OBJECTIVES
 
-__all__ = ["DEVICES", "PRECISIONS", "TrainingPlan"]
+__all__ = ["DEVICES", "PRECISIONS", "Plan", "TrainingPlan", "plan_for"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -20,7 +23,11 @@ class TrainingPlan:
 
     Attributes:
         objective: a key of :data:`~hashsearch.training.objectives.OBJECTIVES`.
-        backbone: a key of :data:`~hashsearch.training.backbones.BACKBONES`.
+        backbone: a key of :data:`~hashsearch.training.backbones.BACKBONES`, or the name of a
+            classifier of ``torchvision.models``.
+        backbone_weights: that the backbone starts from: ``none``, or for a classifier of
+            torchvision ``imagenet`` or the path of a file (see
+            :func:`~hashsearch.training.backbones.make_backbone`).
         n_bits: length of the semantic code.
         fine_bits: length of the fine code; 0 trains without a fine head.
         weights: of the objective's terms, where they differ from its defaults, and
@@ -47,6 +54,7 @@ class TrainingPlan:
 
     objective: str = "adversarial"
     backbone: str = "small-resnet"
+    backbone_weights: str = "none"
     n_bits: int = 48
     fine_bits: int = 64
     weights: dict[str, float] = field(default_factory=dict)
@@ -65,6 +73,7 @@ class TrainingPlan:
             raise ArgumentError(
                 f"unknown objective {self.objective!r}; known: {', '.join(OBJECTIVES)}"
             )
+        check_backbone(self.backbone, self.backbone_weights)
         if self.precision not in PRECISIONS or self.device not in DEVICES:
             raise ArgumentError(
                 f"precision is one of {', '.join(PRECISIONS)}; device is one of "
@@ -104,3 +113,33 @@ class TrainingPlan:
     def objective_weights(self) -> dict[str, float]:
         """:attr:`weights` without the fine head's."""
         return {term: weight for term, weight in self.weights.items() if term != "fine"}
+
+
+Plan: TypeAlias = TrainingPlan | FittedSystem
+"""Of an objective that the trainer trains, or of a system that is fitted."""
+
+
+def plan_for(objective: str, **options: Any) -> Plan:
+    """The plan of any objective: its own defaults, and the options that differ from them.
+
+    Args:
+        objective: a key of :data:`~hashsearch.training.objectives.OBJECTIVES` or of
+            :data:`~hashsearch.training.fitted.FITTED`.
+        options: attributes of its plan.
+
+    Raises:
+        ArgumentError: an unknown objective, an option that has no meaning for it, or a value
+            outside what it can be.
+    """
+    known = [*OBJECTIVES, *FITTED]
+    if objective not in known:
+        raise ArgumentError(f"unknown objective {objective!r}; known: {', '.join(known)}")
+    kind: type[Plan] = FITTED.get(objective, TrainingPlan)
+    meaning = {entry.name for entry in fields(kind)} - {"objective"}
+    if pointless := [name for name in options if name not in meaning]:
+        raise ArgumentError(
+            f"{', '.join(pointless)}: of no meaning for the objective {objective}; leave it out"
+        )
+    if objective in FITTED:
+        return FITTED[objective](**options)
+    return TrainingPlan(objective=objective, **options)

@@ -6,11 +6,14 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from hashsearch.datasets.fashion_mnist import training_splits
+from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.encoder import EncoderRecord
+from hashsearch.errors import ArgumentError
 from hashsearch.files import check_writable
 from hashsearch.images import FASHION_MNIST
 from hashsearch.training.export import differing_bits, export, now, package_versions
+from hashsearch.training.fitted.fit import fit
+from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import train
 
 if TYPE_CHECKING:
@@ -18,8 +21,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hashsearch.datasets.image_set import ImageSet
-    from hashsearch.training.plan import TrainingPlan
+    from hashsearch.training.fitted.fit import Fitted
+    from hashsearch.training.plan import Plan
     from hashsearch.training.reports import EpochReport, StepReport
+    from hashsearch.training.trainer import TrainedNetwork
 
 __all__ = ["Trained", "train_encoder"]
 
@@ -45,11 +50,12 @@ class Trained:
 
 
 def train_encoder(
-    plan: TrainingPlan,
+    plan: Plan,
     images: ImageSet,
     out: Path,
     *,
     dataset: str,
+    part: str = "all-labels",
     fresh: bool = False,
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -58,13 +64,16 @@ def train_encoder(
 
     A stratified part of the images validates and is not trained on. The state after each
     epoch lies in ``OUT.checkpoint`` until the encoder is written, and a later call with
-    the same plan and images goes on from it.
+    the same plan and images goes on from it. A system that is fitted has no such state: it
+    starts over.
 
     Args:
-        plan: what to train.
+        plan: what to train or fit.
         images: the training split.
         out: the ``.onnx`` file to write.
         dataset: its name, for the record.
+        part: which of the images train and which validate: a key of
+            :data:`~hashsearch.datasets.parts.TRAINING_PARTS`.
         fresh: start over, whatever checkpoint there is.
         on_step: called after each step.
         on_epoch: called after each epoch.
@@ -73,24 +82,35 @@ def train_encoder(
         Where the encoder is, and what validation says of it.
 
     Raises:
-        ArgumentError: the folder of ``out`` refuses it.
-        TrainingError: see :func:`hashsearch.training.trainer.train`.
+        ArgumentError: an unknown part, or the folder of ``out`` refuses it.
+        TrainingError: see :func:`hashsearch.training.trainer.train` and
+            :func:`hashsearch.training.fitted.fit.fit`.
     """
+    if part not in TRAINING_PARTS:
+        raise ArgumentError(f"unknown part {part!r}; known: {', '.join(TRAINING_PARTS)}")
     started = time.perf_counter()
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     check_writable(out)
     if fresh:
         checkpoint.unlink(missing_ok=True)
-    train_set, validation_set = training_splits(images)
-    trained = train(
-        plan,
-        train_set,
-        validation_set,
-        FASHION_MNIST,
-        checkpoint_path=checkpoint,
-        on_step=on_step,
-        on_epoch=on_epoch,
-    )
+    train_set, validation_set = TRAINING_PARTS[part](images, seed=plan.seed)
+    trained: TrainedNetwork | Fitted
+    if isinstance(plan, TrainingPlan):
+        trained = train(
+            plan,
+            train_set,
+            validation_set,
+            FASHION_MNIST,
+            checkpoint_path=checkpoint,
+            on_step=on_step,
+            on_epoch=on_epoch,
+        )
+        rule = "same-type"
+    else:
+        trained = fit(
+            plan, train_set, validation_set, FASHION_MNIST, on_step=on_step, on_epoch=on_epoch
+        )
+        rule = "none"
     best = trained.best
     figures = {"validation_map": best.validation_map}
     if best.adversary_accuracy is not None:
@@ -100,19 +120,24 @@ def train_encoder(
         n_bits=plan.n_bits,
         fine_bits=plan.fine_bits,
         preprocessing=FASHION_MNIST,
-        class_names=images.class_names,
+        class_names=train_set.class_names,
         objective=plan.objective,
         weights=trained.weights,
         backbone=plan.backbone,
         dataset=dataset,
-        neighbour_rule="same-type",
+        neighbour_rule=rule,
         seed=plan.seed,
-        training={**trained.settings, "history": [asdict(report) for report in trained.history]},
+        training={
+            **trained.settings,
+            "part": part,
+            "history": [asdict(report) for report in trained.history],
+        },
         figures=figures,
         packages=package_versions(),
         created=now(),
     )
     export(trained.network, record, out)
     differing = differing_bits(trained.network, out, validation_set, FASHION_MNIST)
-    checkpoint.unlink(missing_ok=True)
+    if isinstance(plan, TrainingPlan):
+        checkpoint.unlink(missing_ok=True)
     return Trained(out, record, best, differing, time.perf_counter() - started)

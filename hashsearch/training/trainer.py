@@ -14,21 +14,19 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from hashsearch.codes import hamming_distance, pack_bits
 from hashsearch.errors import TrainingError
 from hashsearch.images import normalise
-from hashsearch.metrics import mean_average_precision
 from hashsearch.training import checkpoint
 from hashsearch.training.augment import erase, flip, warp
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Objective
 from hashsearch.training.objectives.instance import instance_discrimination
 from hashsearch.training.reports import EpochReport, StepReport
+from hashsearch.training.validation import validation_map, validation_queries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["TrainedNetwork", "train"]
 
 _EMA_DECAY = 0.998
-_VALIDATION_QUERIES = 1000
 _SETTLING_RATE = 0.25  # of the plan's learning rate
 # By chance alone, one machine must not choose differently on two days.
 _CLEAR_LEAD = 1.2
@@ -125,10 +122,9 @@ class _Run:
         preprocessing: Preprocessing,
     ) -> None:
         self.plan = plan
-        self.identity = _identity(plan, train_set, validation_set, preprocessing)
         self.train_images_sha256 = hashlib.sha256(train_set.images.tobytes()).hexdigest()
         self.device = _device(plan.device)
-        self.queries = _validation_queries(validation_set.labels)
+        self.queries = validation_queries(validation_set.labels)
         torch.manual_seed(plan.seed)
         if self.device.type == "cpu":
             torch.use_deterministic_algorithms(mode=True)
@@ -142,7 +138,11 @@ class _Run:
             lambda n_features: OBJECTIVES[plan.objective].semantic_head(
                 n_features, plan.n_bits, len(train_set.class_names)
             ),
+            image_size=preprocessing.size,
+            backbone_weights=plan.backbone_weights,
         )
+        self.plan_record = _plan_record(plan, self.network.backbone.weights_record)
+        self.identity = _identity(self.plan_record, train_set, validation_set, preprocessing)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.objective: Objective = OBJECTIVES[plan.objective](
             self.network.backbone.n_features,
@@ -189,6 +189,7 @@ class _Run:
             self._settle()
         self.objective.start_epoch(number, self.plan.total_epochs, settling=self.settling)
         generator = torch.Generator().manual_seed(self.plan.seed * 100_003 + number)
+        torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
         order = torch.randperm(len(self.images), generator=generator)
         self.network.train()
         totals: dict[str, float] = {}
@@ -215,8 +216,8 @@ class _Run:
                 f"the network is not finite after epoch {number}; lower --learning-rate "
                 "(the last good epoch is kept)"
             )
-        validation_map = self._validation_map(outputs[0])
-        best = self.settling or validation_map > max(
+        figure = validation_map(outputs[0].cpu().numpy() >= 0, self.validation_labels, self.queries)
+        best = self.settling or figure > max(
             (past.validation_map for past in self.history), default=-1.0
         )
         if best:
@@ -228,7 +229,7 @@ class _Run:
             epoch=number,
             terms=totals,
             adversary_accuracy=float(np.mean(accuracies)) if accuracies else None,
-            validation_map=validation_map,
+            validation_map=figure,
             seconds=time.perf_counter() - started,
             best=best,
         )
@@ -332,14 +333,6 @@ class _Run:
         ]
         return tuple(torch.cat(outputs).float() for outputs in zip(*parts, strict=True))
 
-    def _validation_map(self, semantic: Tensor) -> float:
-        codes = pack_bits(semantic.cpu().numpy() >= 0)
-        queries, others = self.queries, ~self.queries
-        relevant = self.validation_labels[queries, None] == self.validation_labels[None, others]
-        return mean_average_precision(
-            hamming_distance(codes[queries], codes[others]), relevant
-        ).value
-
     # --- what is kept ------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
@@ -385,7 +378,8 @@ class _Run:
             weights=weights,
             history=self.history,
             settings={
-                **{key: value for key, value in asdict(self.plan).items() if key != "weights"},
+                "backbone_weights": "none",
+                **{key: value for key, value in self.plan_record.items() if key != "weights"},
                 "device": self.device.type,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
@@ -412,30 +406,25 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _validation_queries(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Which validation images query the others: ``bool (n,)``.
+def _plan_record(plan: TrainingPlan, backbone_weights: dict[str, str]) -> dict[str, Any]:
+    """The plan as JSON; of a file of weights not where it lies, but what is in it.
 
-    Every so many images of a class do, whatever order they came in.
+    Without weights it does not speak of them, so checkpoints from before there were any
+    can be gone on from.
     """
-    queries = np.zeros(len(labels), dtype=bool)
-    stride = max(len(labels) // _VALIDATION_QUERIES, 2)
-    queries[np.argsort(labels, kind="stable")[::stride]] = True
-    if not np.intersect1d(labels[queries], labels[~queries]).size:
-        raise TrainingError(
-            f"{len(labels)} validation images with no two of one type cannot choose the best "
-            "epoch; give more of them"
-        )
-    return queries
+    record = asdict(plan)
+    del record["backbone_weights"]
+    return record | backbone_weights
 
 
 def _identity(
-    plan: TrainingPlan,
+    plan_record: dict[str, Any],
     train_set: ImageSet,
     validation_set: ImageSet,
     preprocessing: Preprocessing,
 ) -> str:
     """A digest of what decides the result: the plan, the images and how they are fed."""
-    decisions = {"plan": asdict(plan), "preprocessing": preprocessing.to_record()}
+    decisions = {"plan": plan_record, "preprocessing": preprocessing.to_record()}
     digest = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode())
     for images in (train_set, validation_set):
         digest.update(images.images.tobytes())

@@ -4,7 +4,28 @@ from __future__ import annotations
 
 from hashsearch.training.objectives.adversarial import Adversarial
 from hashsearch.training.objectives.base import Objective, Outputs
+from hashsearch.training.objectives.classifier_bits import ClassifierBits
+from hashsearch.training.objectives.csq import CentralSimilarityQuantisation
+from hashsearch.training.objectives.dch import DeepCauchyHashing
+from hashsearch.training.objectives.dlbhc import BinaryHashCodes
+from hashsearch.training.objectives.dpsh import PairwiseSupervisedHashing
+from hashsearch.training.objectives.dsh import DeepSupervisedHashing
+from hashsearch.training.objectives.hashnet import HashNet
+from hashsearch.training.objectives.orthohash import OrthoHash
 
 __all__ = ["OBJECTIVES", "Objective", "Outputs"]
 
-OBJECTIVES = {Adversarial.name: Adversarial}
+OBJECTIVES: dict[str, type[Objective]] = {
+    objective.name: objective
+    for objective in (
+        Adversarial,
+        DeepCauchyHashing,
+        HashNet,
+        PairwiseSupervisedHashing,
+        DeepSupervisedHashing,
+        BinaryHashCodes,
+        CentralSimilarityQuantisation,
+        OrthoHash,
+        ClassifierBits,
+    )
+}

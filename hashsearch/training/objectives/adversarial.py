@@ -62,7 +62,7 @@ class Adversarial(Objective):
         gamma: float = 20.0,
         settled_gamma: float = 2.0,
     ) -> None:
-        super().__init__(weights)
+        super().__init__(n_features, n_bits, n_classes, weights)
         self.gamma = self._gamma = gamma
         self._settled_gamma = settled_gamma
         self.classifier = nn.Linear(n_bits, n_classes)

@@ -38,6 +38,9 @@ class Objective(nn.Module, ABC):
     """Loss terms, their weights, and whatever they train beside the network.
 
     Args:
+        n_features: width of the backbone's features.
+        n_bits: length of the semantic code.
+        n_classes: number of item types.
         weights: weights that differ from :attr:`default_weights`; 0 leaves a term out.
 
     Raises:
@@ -47,8 +50,15 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     default_weights: ClassVar[dict[str, float]]
 
-    def __init__(self, weights: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        n_features: int,
+        n_bits: int,
+        n_classes: int,
+        weights: dict[str, float] | None = None,
+    ) -> None:
         super().__init__()
+        del n_features, n_bits, n_classes  # for those that train layers of their own
         for term, weight in (weights or {}).items():
             if term not in self.default_weights:
                 raise ArgumentError(

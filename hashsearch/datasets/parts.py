@@ -1,0 +1,85 @@
+"""Which training images a network learns from, and which choose its best epoch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hashsearch.datasets.fashion_mnist import training_splits
+from hashsearch.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashsearch.datasets.image_set import ImageSet
+
+__all__ = ["TRAINING_PARTS", "all_labels", "few_labels", "seen_types", "unseen_type_names"]
+
+
+def all_labels(images: ImageSet, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """All training images but those that validate.
+
+    Args:
+        images: the training split.
+        seed: nothing is drawn here.
+
+    Returns:
+        The images to train on, and those to validate on; see
+        :func:`~hashsearch.datasets.fashion_mnist.training_splits`.
+    """
+    del seed
+    return training_splits(images)
+
+
+def few_labels(
+    images: ImageSet, per_class: int = 500, *, seed: int = 0
+) -> tuple[ImageSet, ImageSet]:
+    """So many images of each class; the images that validate are those of :func:`all_labels`.
+
+    Args:
+        images: the training split.
+        per_class: images of each class to train on.
+        seed: of the choice.
+
+    Raises:
+        ArgumentError: a class has fewer images.
+    """
+    train, validation = training_splits(images)
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for label, name in enumerate(train.class_names):
+        rows = np.flatnonzero(train.labels == label)
+        if len(rows) < per_class:
+            raise ArgumentError(
+                f"{name} has {len(rows)} images to train on, fewer than {per_class}; ask for fewer"
+            )
+        chosen.append(rng.permutation(rows)[:per_class])
+    return train.subset(np.sort(np.concatenate(chosen))), validation
+
+
+def unseen_type_names(class_names: Sequence[str], count: int = 3, *, seed: int = 0) -> list[str]:
+    """The types that :func:`seen_types` leaves out, chosen by chance, in their usual order.
+
+    >>> from hashsearch.datasets.fashion_mnist import CLASS_NAMES
+    >>> unseen_type_names(CLASS_NAMES, seed=1)
+    ['Coat', 'Sneaker', 'Bag']
+    """
+    chosen = np.random.default_rng(seed).permutation(len(class_names))[:count]
+    return [class_names[label] for label in np.sort(chosen)]
+
+
+def seen_types(images: ImageSet, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
+    """As :func:`all_labels`, without every image of the :func:`unseen_type_names`.
+
+    Args:
+        images: the training split.
+        seed: of the choice of types.
+    """
+    unseen = unseen_type_names(images.class_names, seed=seed)
+    seen = [name for name in images.class_names if name not in unseen]
+    train, validation = training_splits(images)
+    return train.of_types(seen), validation.of_types(seen)
+
+
+TRAINING_PARTS = {"all-labels": all_labels, "few-labels": few_labels, "seen-types": seen_types}

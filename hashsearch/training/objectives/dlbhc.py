@@ -1,0 +1,54 @@
+"""Deep learning of binary hash codes: a sigmoid layer in front of the classifier.
+
+Source: Lin, Yang, Hsiao and Chen, "Deep Learning of Binary Hash Codes for Fast Image
+Retrieval", CVPR Workshops 2015, section 3 and equation 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from hashsearch.training.objectives.base import Objective, Outputs
+
+__all__ = ["BinaryHashCodes"]
+
+
+class BinaryHashCodes(Objective):
+    """Classification through a bottleneck of K units between 0 and 1.
+
+    ``classification``: cross-entropy of the item type from ``a = sigmoid(u)``. A bit is 1
+    where ``a >= 0.5``, that is ``u >= 0``. Nothing draws a towards 0 or 1 but that the
+    classifier gains by it.
+
+    Args:
+        n_features: width of the backbone's features.
+        n_bits: length of the semantic code, K.
+        n_classes: number of item types.
+        weights: weight of each term that differs from :attr:`default_weights`; 0 trains
+            without it.
+    """
+
+    name = "dlbhc"
+    default_weights = {"classification": 1.0}  # noqa: RUF012 - read only
+
+    def __init__(
+        self,
+        n_features: int,
+        n_bits: int,
+        n_classes: int,
+        weights: dict[str, float] | None = None,
+    ) -> None:
+        super().__init__(n_features, n_bits, n_classes, weights)
+        self.classifier = nn.Linear(n_bits, n_classes)
+
+    def terms(
+        self, outputs: Outputs, labels: Tensor, neighbours: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """See :meth:`Objective.terms`."""
+        del neighbours, generator
+        if not self.weights["classification"]:
+            return {}
+        logits = self.classifier(torch.sigmoid(outputs.semantic))
+        return {"classification": functional.cross_entropy(logits, labels)}

@@ -1,0 +1,160 @@
+"""What every objective keeps to, and that each of them learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from toy import same_label, seeded, toy_set
+
+from hashsearch.errors import ArgumentError
+from hashsearch.images import FASHION_MNIST
+from hashsearch.training.objectives import OBJECTIVES, Objective, Outputs
+from hashsearch.training.plan import TrainingPlan
+from hashsearch.training.trainer import TrainedNetwork, train
+
+PAIRWISE = ("dch", "hashnet", "dpsh", "dsh")
+POINTWISE = ("dlbhc", "csq", "orthohash", "classifier-bits")
+TRAINED = ("adversarial", *PAIRWISE, *POINTWISE)
+N_FEATURES, N_BITS, N_CLASSES = 6, 16, 3
+LABELS = [0, 0, 0, 1, 1, 2]
+
+
+def objective(name: str, **weights: float) -> Objective:
+    torch.manual_seed(0)
+    return OBJECTIVES[name](N_FEATURES, N_BITS, N_CLASSES, weights)
+
+
+def random_outputs(n: int, *, scale: float = 1.0) -> Tensor:
+    return (scale * torch.randn(n, N_BITS, generator=seeded())).requires_grad_()
+
+
+def terms(made: Objective, semantic: Tensor, labels: list[int]) -> dict[str, Tensor]:
+    outputs = Outputs(semantic, torch.zeros(len(labels), N_FEATURES))
+    return made.terms(outputs, torch.tensor(labels), same_label(labels), seeded())
+
+
+def total(made: Objective, semantic: Tensor, labels: list[int]) -> Tensor:
+    found = terms(made, semantic, labels)
+    return torch.stack([made.weights[term] * value for term, value in found.items()]).sum()
+
+
+def gradient(loss: Tensor, semantic: Tensor) -> Tensor:
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+    assert semantic.grad is not None
+    return semantic.grad
+
+
+# --- names and weights -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_objective_is_known_by_its_name(name: str) -> None:
+    assert OBJECTIVES[name].name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "term"),
+    [(name, term) for name in PAIRWISE for term in OBJECTIVES[name].default_weights],
+)
+def test_weight_0_leaves_a_term_out(name: str, term: str) -> None:
+    everything = OBJECTIVES[name].default_weights
+    semantic = random_outputs(len(LABELS))
+    assert list(terms(objective(name), semantic, LABELS)) == list(everything)
+    without = objective(name, **{term: 0.0})
+    assert set(terms(without, semantic, LABELS)) == set(everything) - {term}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_unknown_term_is_refused_and_the_known_ones_are_named(name: str) -> None:
+    known = ", ".join(OBJECTIVES[name].default_weights)
+    with pytest.raises(ArgumentError, match=f"{name} has no term 'triplet'; it has {known}"):
+        objective(name, triplet=1.0)
+
+
+# --- any batch -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+@pytest.mark.parametrize("labels", [LABELS, [0, 0, 0], [0, 0], [0, 1, 2], [1, 2]])
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_terms_and_gradients_are_finite(name: str, labels: list[int], scale: float) -> None:
+    semantic = random_outputs(len(labels), scale=scale)
+    loss = total(objective(name), semantic, labels)
+    assert loss.isfinite()
+    assert gradient(loss, semantic).isfinite().all()
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_an_item_is_no_pair_with_itself(name: str) -> None:
+    made, semantic = objective(name), random_outputs(len(LABELS))
+    neighbours = same_label(LABELS)
+    others = neighbours & ~torch.eye(len(LABELS), dtype=torch.bool)
+    outputs = Outputs(semantic, torch.zeros(len(LABELS), N_FEATURES))
+    with_diagonal, without = (
+        made.terms(outputs, torch.tensor(LABELS), table, seeded()) for table in (neighbours, others)
+    )
+    assert with_diagonal == without
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_the_order_of_the_items_does_not_matter(name: str) -> None:
+    made, semantic = objective(name), random_outputs(len(LABELS)).detach()
+    order = [3, 5, 0, 2, 4, 1]
+    shuffled = total(made, semantic[order], [LABELS[row] for row in order])
+    assert float(shuffled) == pytest.approx(float(total(made, semantic, LABELS)), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_autocast_does_not_round_the_terms(name: str) -> None:
+    made, semantic = objective(name), random_outputs(len(LABELS))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = terms(made, semantic, LABELS)
+    assert inside == terms(made, semantic, LABELS)
+    assert {value.dtype for value in inside.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("name", PAIRWISE)
+def test_following_the_gradient_parts_strangers_and_joins_neighbours(name: str) -> None:
+    labels = [0, 0, 0, 0, 1, 1, 1, 1]
+    made, semantic = objective(name), random_outputs(len(labels), scale=0.1)
+    optimiser = torch.optim.Adam([semantic], lr=0.05)
+    for epoch in range(1, 101):
+        made.start_epoch(epoch, 100, settling=False)
+        optimiser.zero_grad()
+        gradient(total(made, semantic, labels), semantic)
+        optimiser.step()
+    bits = semantic.detach() >= 0
+    distance = (bits[:, None] != bits[None, :]).sum(dim=2)
+    neighbours = same_label(labels)
+    assert distance[neighbours].max() == 0
+    assert distance[~neighbours].min() >= N_BITS // 2
+
+
+# --- training --------------------------------------------------------------------------
+
+PLAN = TrainingPlan(
+    n_bits=N_BITS,
+    fine_bits=0,
+    epochs=5,
+    settle_epochs=0,
+    batch_size=16,
+    device="cpu",
+    precision="float32",
+)
+
+
+def run(plan: TrainingPlan, n_images: int) -> TrainedNetwork:
+    return train(plan, toy_set(n_images, seed=0), toy_set(80, seed=1), FASHION_MNIST)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_lifts_the_validation_map_well_above_that_of_no_training(name: str) -> None:
+    plan = replace(PLAN, objective=name)
+    trained = run(plan, 256)
+    untrained = run(replace(plan, learning_rate=1e-9, epochs=1), 16)
+    assert untrained.best.validation_map < 0.7
+    assert trained.best.validation_map > 0.85
+    assert trained.weights == OBJECTIVES[name].default_weights
