@@ -14,7 +14,7 @@ import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from click.core import ParameterSource
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from hashsearch.bench.suite import Suite
+    from hashsearch.datasets.image_set import ImageSet
     from hashsearch.gallery import Gallery
 
 __all__ = ["cli", "main"]
@@ -258,8 +260,34 @@ def query(
 )
 @click.option("--peers", is_flag=True, help="Compare with FAISS's indexes over the items, too.")
 @click.option("--overheads", is_flag=True, help="Measure cold start and encoding speed, too.")
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="CSV file of judged pairs (query,gallery,relevant) of gallery items: measure on which "
+    "side of the radius they lie, too.",
+)
 @_encoder_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--suite",
+    "suites",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="TOML file that lists trainings: run what is not recorded yet, and render the report "
+    "beside the file; may be repeated.",
+)
+@click.option(
+    "--objectives",
+    help="Names such as dch,itq,pixel-sad: train each, and measure it by --protocols.",
+)
+@click.option("--protocols", default="held-out", show_default=True, help="For --objectives.")
+@click.option("--bits", default="48", show_default=True, help="For --objectives.")
+@click.option("--seeds", default="0", show_default=True, help="For --objectives.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the training images, for --suite and --objectives.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -274,20 +302,47 @@ def bench(
     scales: str | None,
     peers: bool,
     overheads: bool,
+    pairs: Path | None,
     encoder: str | None,
     seed: int,
+    suites: tuple[Path, ...],
+    objectives: str | None,
+    protocols: str,
+    bits: str,
+    seeds: str,
+    data_dir: Path | None,
     out: Path | None,
     indexes: Path,
     as_json: bool,
 ) -> None:
-    """Measure how good and how fast a gallery is; record it as JSON and plots."""
+    """Measure how good and how fast a gallery is; record it as JSON and plots.
+
+    With --suite or --objectives, train systems instead, and measure how good each is.
+    """
     from hashsearch import console
+
+    if suites or objectives:
+        if gallery or scales or peers or overheads or pairs or encoder or (suites and objectives):
+            raise click.UsageError(
+                "--suite and --objectives train and measure what they name, each alone and "
+                "without the options of a gallery"
+            )
+        if objectives:
+            folder = out or Path("benchmarks") / "results" / "objectives"
+            lists = (_names(objectives), _numbers("--bits", bits), _numbers("--seeds", seeds))
+            _bench_objectives(*lists, _names(protocols), radius, data_dir, folder, as_json=as_json)
+        else:
+            _bench_suites(suites, radius, data_dir, as_json=as_json)
+        return
+
     from hashsearch.bench import parse_scale, record, run, tables
+    from hashsearch.datasets.pairs import read_pairs
     from hashsearch.files import check_writable
     from hashsearch.places import encoder_of
 
     opened = _open_gallery(gallery, indexes)
     sizes = [parse_scale(text) for text in scales.split(",")] if scales else None
+    judged = None if pairs is None else read_pairs(pairs, opened.ids())
     folder = out or Path("benchmarks") / "results" / (opened.path or Path("gallery")).stem
     check_writable(folder / "result.json")
     with console.stages() as tell:
@@ -297,6 +352,7 @@ def bench(
             scales=sizes,
             peers=peers,
             overheads=overheads,
+            pairs=judged,
             seed=seed,
             encoder=None if encoder is None else encoder_of(opened, encoder),
             progress=tell,
@@ -310,6 +366,86 @@ def bench(
         for note in result["notes"]:
             click.echo(note)
     click.echo(f"Recorded: {', '.join(map(str, written))}", err=True)
+
+
+def _bench_suites(
+    files: Sequence[Path], radius: int, data_dir: Path | None, *, as_json: bool
+) -> None:
+    """Run suites; their records and reports lie beside them."""
+    with _extra("train"):
+        from hashsearch.bench.report import RUNS, record_duplicates, write_report
+        from hashsearch.bench.suite import load_suite
+    from hashsearch.datasets import fashion_mnist
+
+    loaded = [(path.parent, load_suite(path, radius=radius)) for path in files]
+    train = fashion_mnist.load("train", data_dir)
+    documents = []
+    for folder, suite in loaded:
+        documents += _run_suite(suite, train, folder / RUNS, as_json=as_json)
+        record_duplicates(folder, train, fashion_mnist.sample())
+    for folder in dict.fromkeys(folder for folder, _ in loaded):
+        page, *_ = write_report(folder, radius=radius)
+        click.echo(f"Wrote {page}", err=True)
+    if as_json:
+        _print_json(documents)
+
+
+def _bench_objectives(
+    objectives: list[str],
+    bits: list[int],
+    seeds: list[int],
+    protocols: list[str],
+    radius: int,
+    data_dir: Path | None,
+    folder: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Train and measure objectives with their defaults."""
+    with _extra("train"):
+        from hashsearch.bench.suite import make_suite
+    from hashsearch.datasets import fashion_mnist
+
+    suite = make_suite(objectives, bits=bits, seeds=seeds, protocols=protocols, radius=radius)
+    documents = _run_suite(suite, fashion_mnist.load("train", data_dir), folder, as_json=as_json)
+    if as_json:
+        _print_json(documents)
+
+
+def _run_suite(suite: Suite, train: ImageSet, folder: Path, *, as_json: bool) -> list[Any]:
+    """Run what is not recorded, and print the tables unless all is to be one document."""
+    from hashsearch import console
+    from hashsearch.bench.report import report_tables
+    from hashsearch.bench.suite import run_suite
+    from hashsearch.datasets import fashion_mnist
+
+    with console.stages() as tell:
+        records = run_suite(
+            suite,
+            folder,
+            train=train,
+            test=fashion_mnist.sample(),
+            dataset="fashion-mnist",
+            progress=tell,
+        )
+    if not as_json:
+        for table in report_tables(records):
+            console.print_table(table.title, table.columns, table.rows, table.note)
+    click.echo(f"Recorded: {len(records)} runs in {folder}", err=True)
+    return list(records.values())
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(
+            f"{option} takes whole numbers such as 16,48, not {text!r}"
+        ) from error
 
 
 @cli.command()
@@ -332,8 +468,28 @@ def bench(
     help="Folder of the data set's files.",
 )
 @click.option("--download", is_flag=True, help="Download the data set if it is not there.")
+@click.option(
+    "--part",
+    type=click.Choice(["all-labels", "few-labels", "seen-types"]),
+    default="all-labels",
+    show_default=True,
+    help="Images to learn from; few-labels: 500 a type, seen-types: all but three types, as the "
+    "seed chooses.",
+)
 @click.option("--objective", default="adversarial", show_default=True)
-@click.option("--backbone", default="small-resnet", show_default=True)
+@click.option(
+    "--backbone",
+    default="small-resnet",
+    show_default=True,
+    help="small-resnet, lenet, or a classifier of torchvision.models, such as alexnet.",
+)
+@click.option(
+    "--backbone-weights",
+    default="none",
+    show_default=True,
+    help="What a classifier of torchvision starts from: none (at random), imagenet (downloads "
+    "them), or a file of its state dict.",
+)
 @click.option("--bits", type=int, default=48, show_default=True, help="Of the semantic code.")
 @click.option(
     "--fine-bits",
@@ -380,8 +536,10 @@ def train(
     data: str,
     data_dir: Path | None,
     download: bool,
+    part: str,
     objective: str,
     backbone: str,
+    backbone_weights: str,
     bits: int,
     fine_bits: int,
     weights: tuple[str, ...],
@@ -398,28 +556,34 @@ def train(
     """Train an encoder and write it as one .onnx file.
 
     A stopped run goes on from its last epoch when the same command is given again; until
-    it is done its state lies beside the file in OUT.checkpoint.
+    it is done its state lies beside the file in OUT.checkpoint. What is fitted, not trained
+    (lsh, itq and semantic-hashing), starts over; it takes --bits and --seed, and the last one
+    --epochs, --batch-size and --learning-rate, each with a default of its own.
     """
     from hashsearch import console
     from hashsearch.datasets import fashion_mnist
 
     with _extra("train"):
-        from hashsearch.training.plan import TrainingPlan
+        from hashsearch.training.plan import plan_for
         from hashsearch.training.run import train_encoder
 
-    plan = TrainingPlan(
-        objective=objective,
-        backbone=backbone,
+    terms = {**_weights(weights), **dict.fromkeys(without, 0.0)}
+    plan = plan_for(
+        objective,
         n_bits=bits,
-        fine_bits=fine_bits,
-        weights={**_weights(weights), **dict.fromkeys(without, 0.0)},
-        epochs=epochs,
-        settle_epochs=settle_epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
         seed=seed,
-        device=device,
-        precision=precision,
+        **({"weights": terms} if terms else {}),
+        **_given(
+            backbone=backbone,
+            backbone_weights=backbone_weights,
+            fine_bits=fine_bits,
+            epochs=epochs,
+            settle_epochs=settle_epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            device=device,
+            precision=precision,
+        ),
     )
     try:
         images = fashion_mnist.load("train", data_dir)
@@ -435,6 +599,7 @@ def train(
             images,
             out,
             dataset=data,
+            part=part,
             fresh=fresh,
             on_step=display.step,
             on_epoch=display.epoch,
@@ -539,6 +704,16 @@ def _extra(name: str) -> Iterator[None]:
             f"this command needs the package {error.name}: install hashsearch with its extra, "
             f"`pip install '.[{name}]'` in its clone"
         ) from error
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Those of a command's options that are not left to their defaults."""
+    source = click.get_current_context().get_parameter_source
+    return {
+        name: value
+        for name, value in options.items()
+        if source(name) is not ParameterSource.DEFAULT
+    }
 
 
 def _weights(pairs: Sequence[str]) -> dict[str, float]:

@@ -316,6 +316,27 @@ def test_bench_records_and_prints(shop: Path, run: Any) -> None:
     assert (shop / "here" / "result.json").is_file()
 
 
+def test_bench_measures_judged_pairs(shop: Path, run: Any) -> None:
+    judgements = [("dark/0.png", "dark/1.png", "yes"), ("dark/0.png", "light/1.png", "no")]
+    lines = ["query,gallery,relevant", *(",".join(judged) for judged in judgements)]
+    Path("judged.csv").write_text("\n".join(lines))
+    measured = run("bench", "--pairs", "judged.csv", "--radius", "8", "--json")
+    assert measured.status == 0
+    gallery = Gallery.open("indexes/shop.h5")
+    distance = {}
+    for name, other, answer in judgements:
+        codes = dict(zip(gallery.ids(), gallery.codes()[:, : N_BITS // 8], strict=True))
+        distance[answer] = int(np.bitwise_count(codes[name] ^ codes[other]).sum())
+    pairs = measured.json["pairs"]
+    assert (pairs["file"], pairs["pairs"], pairs["radius"]) == ("judged.csv", 2, 8)
+    assert pairs["relevant_outside"]["value"] == (distance["yes"] > 8)
+    assert pairs["irrelevant_inside"]["value"] == (distance["no"] <= 8)
+    assert "pairs.png" in names("benchmarks/results/shop")
+    tables = run("bench", "--pairs", "judged.csv", "--out", "here")
+    assert "Judged pairs: judged.csv, 1 queries" in tables.out
+    assert "wrong side of radius 2" in tables.out
+
+
 def test_help_and_version(run: Any) -> None:
     assert "build-index" in run().out
     for command in ("build-index", "query", "bench", "train", "info", "verify"):
@@ -446,6 +467,9 @@ def bad(shop: Path, encoder_file: Path) -> Path:
     content = Path("indexes/shop.h5").read_bytes()
     Path("cut.h5").write_bytes(content[:-1000])
     Path("text.h5").write_text("no gallery")
+    Path("strange.csv").write_text("query,gallery,relevant\ndark/0.png,hat.png,1\n")
+    Path("unsure.csv").write_text("query,gallery,relevant\n\ndark/0.png,dark/1.png,maybe\n")
+    Path("headless.csv").write_text("dark/0.png,dark/1.png,1\n")
     os.utime("indexes/shop.h5")
     return shop
 
@@ -494,9 +518,45 @@ BAD_INPUT = {
     "a scale of words": (1, "bench --scales many", "'many' is no scale"),
     "a bench under a file": (1, "bench --out file/b", "choose a writable folder"),
     "a bench of nothing": (1, "bench -g nope", "no gallery nope"),
+    "pairs that are gone": (1, "bench --pairs gone.csv", "gone.csv: no such file; check its name"),
+    "a folder as pairs": (1, "bench --pairs folder", "folder is a folder; name a CSV file in it"),
+    "no pairs": (1, "bench --pairs file", "file is empty; write the line query,gallery,relevant"),
+    "an image as pairs": (1, "bench --pairs good.jpg", "good.jpg, line 1: is not UTF-8 text; save"),
+    "pairs without header": (1, "bench --pairs headless.csv", "line 1: the header has no column"),
+    "pairs of strangers": (
+        1,
+        "bench --pairs strange.csv",
+        "strange.csv, line 2: the gallery has no item 'hat.png'; write ids as",
+    ),
+    "an unsure judge": (1, "bench --pairs unsure.csv", "line 3: relevant is 'maybe'; write one of"),
     "a weight of words": (2, "train --out x.onnx --weight nonsense", "--weight takes TERM=VALUE"),
     "a weight of one": (2, "train --out x.onnx --weight hamming=x", "--weight takes TERM=VALUE"),
+    "unknown part": (2, "train --out x.onnx --part some", "'some' is not one of"),
+    "bits in words": (2, "bench --objectives lsh --bits many", "--bits takes whole numbers"),
+    "a suite and a gallery": (2, "bench --suite s.toml -g shop", "each alone"),
+    "no such suite": (1, "bench --suite gone.toml", "gone.toml: no such file"),
+    "an unknown protocol": (
+        1,
+        "bench --objectives lsh --protocols none",
+        "unknown protocol 'none'; known: held-out",
+    ),
+    "no images to train on": (1, "bench --objectives lsh --data-dir folder", "--data-dir"),
     "unknown objective": (1, "train --out x.onnx --objective guess", "unknown objective 'guess'"),
+    "a weight in what has none": (
+        1,
+        "train --out x.onnx --objective lsh --weight hamming=1",
+        "weights: of no meaning for the objective lsh; leave it out",
+    ),
+    "a default of what has none": (
+        1,
+        "train --out x.onnx --objective itq --epochs 20 --device auto",
+        "epochs, device: of no meaning for the objective itq; leave it out",
+    ),
+    "fine bits of what has none": (
+        1,
+        "train --out x.onnx --objective lsh --fine-bits 64",
+        "lsh has no fine code; fine_bits must be 0, not 64",
+    ),
     "no epochs": (1, "train --out x.onnx --epochs 0", "at least 1 epoch"),
     "no data": (1, "train --out x.onnx --data-dir folder", "--download"),
     "unknown data": (2, "train --out x.onnx --data mnist", "'mnist' is not"),
@@ -723,7 +783,7 @@ def test_the_options_of_train_have_the_defaults_of_a_plan() -> None:
     options = {option.name: option.default for option in cli.commands["train"].params}
     plan = {"bits" if name == "n_bits" else name: v for name, v in vars(TrainingPlan()).items()}
     shared = (options.keys() & plan.keys()) - {"weights"}  # written in another way
-    assert len(shared) == 11
+    assert len(shared) == 12
     assert {name: options[name] for name in shared} == {name: plan[name] for name in shared}
 
 
@@ -770,6 +830,45 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
     encoder = Encoder.load("own.onnx")
     assert (encoder.n_bits, encoder.fine_bits, encoder.record.seed) == (16, 8, 0)
     assert encoder.record.dataset == "fashion-mnist"
+    assert run("build-index", photos, "-e", "own.onnx").status == 0
+
+
+FITTED = {
+    "--objective lsh --bits 16": ("pixels", 1, []),
+    "--objective itq --bits 8 --seed 3": ("pixels", 1, ["quantisation"]),
+    "--objective semantic-hashing --bits 16 --epochs 1 --batch-size 50 --fine-bits 0": (
+        "logistic layers",
+        4,
+        ["reconstruction"],
+    ),
+}
+
+
+@pytest.mark.parametrize("line", FITTED)
+def test_what_is_fitted_becomes_an_encoder_like_any_other(
+    bare: Path, run: Any, idx_files: Path, photos: Path, line: str
+) -> None:
+    backbone, epochs, terms = FITTED[line]
+    # The state of a stopped run of another objective is not this one's to remove.
+    Path("own.onnx.checkpoint").touch()
+    done = run("train", "--out", "own.onnx", "--data-dir", idx_files, *line.split())
+    assert done.status == 0
+    assert done.err.startswith(f"epoch {epochs}/{epochs}  {''.join(terms)} ")
+    assert done.err.count("\n") == 1
+    assert re.match(rf"own\.onnx: validation mAP [01]\.\d{{4}} \(epoch {epochs}\)", done.out)
+    assert names() == ["own.onnx", "own.onnx.checkpoint"]
+    record = Encoder.load("own.onnx").record
+    options = dict(zip(line.split()[::2], line.split()[1::2], strict=True))
+    assert record.objective == record.training["objective"] == options["--objective"]
+    assert (record.n_bits, record.fine_bits) == (int(options["--bits"]), 0)
+    assert record.seed == int(options.get("--seed", 0))
+    assert (record.backbone, record.neighbour_rule, record.weights) == (backbone, "none", {})
+    assert record.training["train_images"] == 100
+    assert len(record.training["train_images_sha256"]) == 64
+    assert record.training["seconds"] > 0
+    (report,) = record.training["history"]
+    assert record.figures == {"validation_map": report["validation_map"]}
+    assert list(report["terms"]) == terms
     assert run("build-index", photos, "-e", "own.onnx").status == 0
 
 

@@ -25,7 +25,7 @@ from hashsearch.bench.scale import format_scale
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw"]
+__all__ = ["COLOURS", "draw", "new_figure", "png_of"]
 
 _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
     "#0072B2",
@@ -36,8 +36,9 @@ _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
     "#D55E00",
     "#000000",
 )
+COLOURS = (_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK)
 _SIZE = (7.2, 5.0)  # inches
-PLOT_NAMES = ("precision-recall.png", "radius.png", "latency.png")
+PLOT_NAMES = ("precision-recall.png", "radius.png", "pairs.png", "latency.png")
 _DPI = 100
 
 
@@ -46,13 +47,16 @@ def draw(result: dict[str, Any]) -> dict[str, bytes]:
 
     Returns:
         PNG bytes (720 x 500 pixels) by file name: ``precision-recall.png`` and
-        ``radius.png`` where quality was measured, ``latency.png`` where latency was.
+        ``radius.png`` where quality was measured, ``pairs.png`` where judged pairs were,
+        ``latency.png`` where latency was.
     """
     plots = {}
     if result["quality"]:
         entry = result["quality"][0]
         plots["precision-recall.png"] = _precision_recall(entry)
         plots["radius.png"] = _against_radius(entry)
+    if result.get("pairs"):
+        plots["pairs.png"] = _judged_pairs(result["pairs"])
     if result["latency"]:
         plots["latency.png"] = _latency(result)
     return plots
@@ -60,7 +64,7 @@ def draw(result: dict[str, Any]) -> dict[str, bytes]:
 
 def _precision_recall(entry: dict[str, Any]) -> bytes:
     """Mean precision against mean recall, a point for each radius."""
-    figure, axes = _figure("Precision and recall, every radius", _measured(entry))
+    figure, axes = new_figure("Precision and recall, every radius", _measured(entry))
     curve, radius = entry["curve"], entry["radius"]
     axes.plot(curve["recall"], curve["precision"], "o-", color=_BLUE, markersize=4, clip_on=False)
     if radius < len(curve["radius"]):
@@ -81,12 +85,12 @@ def _precision_recall(entry: dict[str, Any]) -> bytes:
     axes.set_ylim(0, 1)
     _percent(axes.xaxis)
     _percent(axes.yaxis)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _against_radius(entry: dict[str, Any]) -> bytes:
     """Mean precision and mean recall against the radius."""
-    figure, axes = _figure("Precision and recall against the radius", _measured(entry))
+    figure, axes = new_figure("Precision and recall against the radius", _measured(entry))
     curve, radius = entry["curve"], entry["radius"]
     axes.plot(
         curve["radius"],
@@ -105,13 +109,45 @@ def _against_radius(entry: dict[str, Any]) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _percent(axes.yaxis)
     axes.legend(loc="best", frameon=False)
-    return _png(figure)
+    return png_of(figure)
+
+
+def _judged_pairs(entry: dict[str, Any]) -> bytes:
+    """Share of the judged pairs on the wrong side of each radius, with its interval."""
+    figure, axes = new_figure(
+        "Judged pairs on the wrong side of the radius",
+        f"{entry['queries']:,} queries, {entry['relevant']:,} relevant and "
+        f"{entry['irrelevant']:,} irrelevant pairs; bands: 95 % interval over queries",
+    )
+    curve, radius = entry["curve"], entry["radius"]
+    for kind, wrong, colour, style in (
+        ("relevant", "relevant_outside", _BLUE, "o-"),
+        ("irrelevant", "irrelevant_inside", _ORANGE, "s--"),
+    ):
+        if not entry[kind]:
+            continue
+        shares = curve[wrong]
+        label = f"{kind} pairs that lie {wrong.partition('_')[2]}"
+        axes.plot(curve["radius"], shares["value"], style, color=colour, markersize=4, label=label)
+        if None not in shares["low"]:
+            axes.fill_between(
+                curve["radius"], shares["low"], shares["high"], color=colour, alpha=0.2, linewidth=0
+            )
+    axes.axvline(radius, color=_BLACK, linewidth=1, linestyle=":", label=f"radius used: {radius}")
+    axes.set_xlabel("radius (bits of the semantic code)")
+    axes.set_ylabel("share of the pairs")
+    axes.set_xlim(-0.5, curve["radius"][-1] + 0.5)
+    axes.set_ylim(0, 1.02)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _percent(axes.yaxis)
+    axes.legend(loc="best", frameon=False)
+    return png_of(figure)
 
 
 def _latency(result: dict[str, Any]) -> bytes:
     """Median time of a single query against the number of items, both logarithmic."""
     settings = result["settings"]
-    figure, axes = _figure(
+    figure, axes = new_figure(
         "Latency against gallery size",
         f"single queries, radius {settings['radius']}, 1 thread, {result['machine']['cpu']}",
     )
@@ -144,10 +180,10 @@ def _latency(result: dict[str, Any]) -> bytes:
         axis.set_minor_locator(LogLocator(subs=range(2, 10)))
         axis.set_minor_formatter(NullFormatter())
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
-    return _png(figure)
+    return png_of(figure)
 
 
-def _figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
+def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
     """A figure with one set of axes, titled with what was measured and how."""
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -172,7 +208,8 @@ def _percent(axis: Any) -> None:
     axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DPI)
     return buffer.getvalue()

@@ -3,14 +3,167 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.datasets.deform import deformed
-from hashsearch.errors import ArgumentError
+from hashsearch.datasets.parts import unseen_type_names
+from hashsearch.errors import ArgumentError, LeakError
 
-__all__ = ["SameItem", "Split", "held_out", "same_item", "stratified_order"]
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from hashsearch.datasets.image_set import ImageSet
+
+__all__ = [
+    "PROTOCOLS",
+    "Protocol",
+    "SameItem",
+    "Split",
+    "Task",
+    "check_no_leak",
+    "held_out",
+    "make_task",
+    "same_item",
+    "stratified_order",
+]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is trained on, what searches what, and what counts as found.
+
+    Attributes:
+        name: as every result names it.
+        training: a key of :data:`~hashsearch.datasets.parts.TRAINING_PARTS`.
+        searched: the images of the gallery: of the test split (less the queries, where
+            those are of it), of the whole training split, or of the test split's
+            unseen types alone.
+        neighbours: the rule.
+        gallery_was_trained_on: the leak that the protocol is known for; no other one
+            lets a gallery image take part in training.
+        says: what it is, in a line.
+    """
+
+    name: str
+    training: str
+    searched: Literal["test", "train", "unseen types"]
+    neighbours: Literal["same-type", "same-item"]
+    says: str
+    gallery_was_trained_on: bool = False
+
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "held-out",
+            "all-labels",
+            "test",
+            "same-type",
+            "100 test images a type search the other test images; none was seen in training",
+        ),
+        Protocol(
+            "seen-gallery",
+            "all-labels",
+            "train",
+            "same-type",
+            "the same queries search the training images: most papers report this, and it leaks",
+            gallery_was_trained_on=True,
+        ),
+        Protocol(
+            "few-labels",
+            "few-labels",
+            "test",
+            "same-type",
+            "as held-out, trained on 500 images a type, which the seed chooses",
+        ),
+        Protocol(
+            "unseen-types",
+            "seen-types",
+            "unseen types",
+            "same-type",
+            "trained without three types, which the seed chooses; their test images search "
+            "each other",
+        ),
+        Protocol(
+            "same-item",
+            "all-labels",
+            "test",
+            "same-item",
+            "deformed views of 2,000 test images look for their own image among all of them",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A protocol on a data set: the images that search, and those that are searched.
+
+    Attributes:
+        protocol: what it is.
+        queries: ``uint8 (q, h, w)``.
+        query_ids: of the images that search, or that the views show.
+        query_labels: ``int64 (q,)``, indices into the gallery's class names.
+        gallery: what is searched.
+        items: ``int64 (q,)``, the gallery item that each query shows; None unless the
+            neighbours are the same item.
+    """
+
+    protocol: Protocol
+    queries: npt.NDArray[np.uint8]
+    query_ids: tuple[str, ...]
+    query_labels: npt.NDArray[np.int64]
+    gallery: ImageSet
+    items: npt.NDArray[np.int64] | None = None
+
+
+def make_task(protocol: Protocol, train: ImageSet, test: ImageSet, *, seed: int = 0) -> Task:
+    """The queries and the gallery of a protocol.
+
+    Args:
+        protocol: which one.
+        train: the whole training split; looked at where it is what is searched.
+        test: the test split.
+        seed: of the run; it chooses the unseen types. Queries are the same for all.
+    """
+    if protocol.neighbours == "same-item":
+        found = same_item(test.images)
+        shown = test.subset(found.items)
+        return Task(protocol, found.views, shown.ids, shown.labels, test, found.items)
+    if protocol.searched == "unseen types":
+        test = test.of_types(unseen_type_names(test.class_names, seed=seed))
+    split = held_out(test.labels)
+    queries = test.subset(split.queries)
+    gallery = train if protocol.searched == "train" else test.subset(split.gallery)
+    return Task(protocol, queries.images, queries.ids, queries.labels, gallery)
+
+
+def check_no_leak(task: Task, trained_on: AbstractSet[str]) -> None:
+    """Refuse to measure on images that took part in training, unless the protocol says so.
+
+    Args:
+        task: what shall be measured.
+        trained_on: ids of the images that trained the encoder, or chose its best epoch.
+
+    Raises:
+        LeakError: some query, or some gallery image where the protocol does not allow
+            it, is among them.
+    """
+    parts = [("queries", task.query_ids)]
+    if not task.protocol.gallery_was_trained_on:
+        parts.append(("gallery images", task.gallery.ids))
+    for what, ids in parts:
+        leaked = [name for name in ids if name in trained_on]
+        if leaked:
+            raise LeakError(
+                f"{len(leaked)} of {len(ids)} {what} of {task.protocol.name} took part in "
+                f"training ({leaked[0]} is one); train on other images, or measure with a "
+                "protocol that names the leak (seen-gallery)"
+            )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,17 @@ from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.errors import ArgumentError
 from hashsearch.metrics import DistanceHistogram, bootstrap_interval, mean
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
     "count_distances",
     "estimate",
     "one_order_keys",
     "one_order_map",
     "quality",
+    "quality_of",
+    "recall_of_own",
     "same_item_recall",
 ]
 
@@ -131,12 +136,18 @@ def quality(
         each radius from 0 to ``n_bits``.
     """
     histogram = count_distances(queries, query_labels, gallery, gallery_labels, n_bits)
+    return quality_of(histogram, radius=radius, seed=seed)
+
+
+def quality_of(histogram: DistanceHistogram, *, radius: int, seed: int = 0) -> dict[str, Any]:
+    """As :func:`quality`, of what :func:`count_distances` counted."""
+    n_items = int(histogram.items[0].sum())
     balls = histogram.ball_size(radius)
     precision, recall = histogram.precision_recall_curve()
     return {
         "neighbours": "same-type",
-        "queries": len(queries),
-        "items": len(gallery),
+        "queries": len(histogram.items),
+        "items": n_items,
         "radius": radius,
         "map": estimate(histogram.average_precision(), seed=seed),
         "precision_within": estimate(histogram.precision_within(radius), seed=seed),
@@ -144,12 +155,10 @@ def quality(
         "empty_balls": float(np.mean(balls == 0)),
         "mean_ball_size": float(np.mean(balls)),
         "precision_at": {
-            str(k): estimate(histogram.precision_at(k), seed=seed)
-            for k in _CUTS
-            if k <= len(gallery)
+            str(k): estimate(histogram.precision_at(k), seed=seed) for k in _CUTS if k <= n_items
         },
         "curve": {
-            "radius": list(range(n_bits + 1)),
+            "radius": list(range(len(precision))),
             "precision": [_number(value) for value in precision],
             "recall": [_number(value) for value in recall],
         },
@@ -231,22 +240,46 @@ def same_item_recall(
     Returns:
         ``recall_at`` by k, each as :func:`estimate` gives it; ready for JSON.
     """
-    before = np.empty(len(views), dtype=np.int64)
-    tied = np.empty(len(views), dtype=np.int64)
     step = max(1, _BLOCK // len(gallery))
-    for start in range(0, len(views), step):
-        part = slice(start, start + step)
-        keys = one_order_keys(views[part], gallery, n_bits, radius)
-        own = np.take_along_axis(keys, items[part, None], axis=1)
-        before[part] = (keys < own).sum(axis=1)
-        tied[part] = (keys == own).sum(axis=1)
+    parts = [slice(start, start + step) for start in range(0, len(views), step)]
+    keys = (one_order_keys(views[part], gallery, n_bits, radius) for part in parts)
+    return {"radius": radius, **recall_of_own(keys, items, len(gallery), seed=seed)}
+
+
+def recall_of_own(
+    blocks: Iterable[npt.NDArray[np.int32]],
+    items: npt.NDArray[np.int64],
+    n_items: int,
+    *,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How often the one item that a query shows is among the first 1 and 10.
+
+    Args:
+        blocks: ``int32 (b, n)``, the place of every item in the order of a search, equal
+            where they tie; block by block of queries.
+        items: ``int64 (q,)``, the item that each query shows.
+        n_items: n, the size of the gallery.
+        seed: of the bootstrap.
+
+    Returns:
+        ``recall_at`` by k, as :func:`estimate` gives it, ties in expectation, and the
+        rule; ready for JSON.
+    """
+    before, tied = [], []
+    start = 0
+    for keys in blocks:
+        own = np.take_along_axis(keys, items[start : start + len(keys), None], axis=1)
+        before.append((keys < own).sum(axis=1))
+        tied.append((keys == own).sum(axis=1))
+        start += len(keys)
+    ahead, ties = np.concatenate(before), np.concatenate(tied)
     return {
         "neighbours": "same-item",
-        "queries": len(views),
-        "items": len(gallery),
-        "radius": radius,
+        "queries": len(items),
+        "items": n_items,
         "recall_at": {
-            str(k): estimate(np.clip((k - before) / tied, 0.0, 1.0), seed=seed)
+            str(k): estimate(np.clip((k - ahead) / ties, 0.0, 1.0), seed=seed)
             for k in _SAME_ITEM_CUTS
         },
     }

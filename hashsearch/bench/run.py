@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from hashsearch.bench.latency import build_and_time, size_of, time_gallery
 from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.pairs import judged_pairs
 from hashsearch.bench.protocols import Split, held_out, same_item, stratified_order
 from hashsearch.bench.quality import one_order_map, quality, same_item_recall
 from hashsearch.bench.scale import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.datasets.pairs import JudgedPairs
     from hashsearch.encoder import Encoder
     from hashsearch.gallery import Gallery
 
@@ -53,6 +55,7 @@ def run(
     scales: Sequence[int] | None = None,
     peers: bool = False,
     overheads: bool = False,
+    pairs: JudgedPairs | None = None,
     seed: int = 0,
     encoder: Encoder | None = None,
     images: ImageSet | None = None,
@@ -68,17 +71,20 @@ def run(
             gallery reaches, if None.
         peers: compare with FAISS's own indexes at each scale, too.
         overheads: measure cold start and encoding throughput, too.
+        pairs: measure on which side of the radius these lie, too; their places are rows of
+            the gallery.
         seed: of the choice of queries, of the deformed copies and of the bootstrap.
         encoder: see :func:`hashsearch.bench.subject.subject_of`.
         images: see :func:`hashsearch.bench.subject.subject_of`.
         progress: told what is being done, and how far it is.
 
     Returns:
-        A record ready for JSON; ``benchmarks/README.md`` says what stands in it.
+        A record ready for JSON; ``benchmarks/METHOD.md`` says what stands in it.
 
     Raises:
         ArgumentError: a radius or seed below 0, a gallery too small to hold
-            queries out, or a scale that cannot be reached (the largest is named).
+            queries out, a scale that cannot be reached (the largest is named), or a pair of
+            rows that the gallery does not have.
         GalleryError: a search answer differs from brute force.
         EncoderMismatch: the encoder given is not the one of the gallery.
     """
@@ -94,6 +100,10 @@ def run(
     tell("quality of the gallery", 0, 1)
     first_quality = bench.quality_at_hand()
     found_again = bench.same_item()
+    judged = None
+    if pairs is not None:
+        tell("judged pairs", 0, 1)
+        judged = judged_pairs(gallery, pairs, radius=radius, seed=seed)
     tell("latency of the gallery", 0, 1)
     latency = [bench.latency_at_hand()]
     qualities, compared = [first_quality], []
@@ -118,6 +128,7 @@ def run(
         },
         "quality": [entry for entry in qualities if entry],
         "same_item": found_again,
+        "pairs": judged,
         "latency": latency,
         "peers": [entry for entry in compared if entry],
         "overheads": bench.overheads() if overheads else None,

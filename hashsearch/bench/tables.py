@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 __all__ = ["Table", "tables"]
@@ -30,6 +31,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
     made = [
         _quality(result),
         _same_item(result),
+        _pairs(result),
         _latency(result),
         _storage(result),
         *(_peers(entry) for entry in result["peers"]),
@@ -91,6 +93,63 @@ def _same_item(result: dict[str, Any]) -> Table:
             f": deformed views of {_count(entry['queries'])} among {_count(entry['items'])} items"
         )
     return Table(title, ("metric", "value"), tuple(rows))
+
+
+def _pairs(result: dict[str, Any]) -> Table:
+    entry = result.get("pairs")
+    if not entry:
+        return Table("Judged pairs", (), ())
+    rows = []
+    for kind, wrong in (("relevant", "relevant_outside"), ("irrelevant", "irrelevant_inside")):
+        at_distance = entry["at_distance"]["distance"][kind]
+        if entry[kind]:
+            rows.append(
+                (
+                    kind,
+                    _count(entry[kind]),
+                    _count(entry[wrong]["queries"]),
+                    _interval(entry[wrong]),
+                    *(str(_quantile(at_distance, share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
+                    str(_quantile(entry["at_distance"]["full_distance"][kind], 0.5)),
+                )
+            )
+    note = (
+        "Wrong side: relevant pairs outside, irrelevant ones inside; in brackets the 95 % interval "
+        "over queries. Least to most: quartiles of the distance in bits."
+    )
+    areas = [entry["separation"][name] for name in ("distance", "full_distance")]
+    if None not in areas:
+        note += (
+            f" A relevant pair is nearer than an irrelevant one with probability {areas[0]:.4f}, "
+            f"by the full distance {areas[1]:.4f}; a tie counts half."
+        )
+    return Table(
+        f"Judged pairs: {entry['file']}, {_count(entry['queries'])} queries",
+        (
+            "judged",
+            "pairs",
+            "queries",
+            f"wrong side of radius {entry['radius']}",
+            "least",
+            "25 %",
+            "median",
+            "75 %",
+            "most",
+            "full median",
+        ),
+        tuple(rows),
+        note,
+    )
+
+
+def _quantile(at_distance: list[int], share: float) -> int:
+    """The least distance within which this share of the pairs lies, of those that are there."""
+    within = list(accumulate(at_distance))
+    return next(
+        distance
+        for distance, count in enumerate(at_distance)
+        if count and within[distance] >= share * within[-1]
+    )
 
 
 def _latency(result: dict[str, Any]) -> Table:
@@ -207,6 +266,8 @@ def _share(estimate: dict[str, Any] | None) -> str:
 def _interval(estimate: dict[str, Any]) -> str:
     if estimate["value"] is None:
         return "-"
+    if estimate["low"] is None:
+        return f"{estimate['value']:.4f}"
     return f"{estimate['value']:.4f} [{estimate['low']:.4f}, {estimate['high']:.4f}]"
 
 

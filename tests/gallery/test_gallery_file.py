@@ -70,6 +70,7 @@ def test_an_opened_gallery_is_the_saved_one(tmp_path: Path) -> None:
         **made.info(),
         "path": str(path),
         "file_bytes": path.stat().st_size,
+        "file_bytes_per_item": path.stat().st_size / len(made),
     }
     json.dumps(opened.info())
     assert all(check.ok for check in verify(path))

@@ -1,0 +1,345 @@
+"""Suites: many training runs under one roof, each measured by a protocol and recorded once.
+
+A suite is a TOML file that names objectives, bits, seeds and protocols. Every
+combination is a run, and every run is one JSON file at a path made of its parameters; so
+a suite can be stopped, taken up again, and spread over machines that share a folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hashsearch.bench.evaluation import evaluate_encoder, evaluate_pixel_sad
+from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.protocols import PROTOCOLS, check_no_leak, make_task
+from hashsearch.datasets.cache import cache_folder
+from hashsearch.datasets.parts import TRAINING_PARTS
+from hashsearch.encoder import Encoder
+from hashsearch.errors import ArgumentError, SuiteError
+from hashsearch.files import write_atomically
+from hashsearch.training.objectives import OBJECTIVES
+from hashsearch.training.plan import plan_for
+from hashsearch.training.run import train_encoder
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hashsearch.bench.scale import Progress
+    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.training.plan import Plan
+
+__all__ = ["PIXEL_SAD", "Run", "Suite", "load_suite", "make_suite", "read_runs", "run_suite"]
+
+FORMAT = "hashsearch-run"
+FORMAT_VERSION = 1
+
+PIXEL_SAD = "pixel-sad"
+"""The system that learns nothing and hashes nothing: it compares pixels."""
+
+_LISTS = {"objectives": str, "bits": int, "seeds": int, "protocols": str}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One system, trained once and measured by one protocol.
+
+    Attributes:
+        system: what the report calls it: the objective, or a variant of it.
+        protocol: a key of :data:`~hashsearch.bench.protocols.PROTOCOLS`.
+        seed: of training, and of whatever the protocol draws.
+        plan: how it is trained; None for :data:`PIXEL_SAD`.
+        radius: of the ball, in bits.
+    """
+
+    system: str
+    protocol: str
+    seed: int
+    plan: Plan | None
+    radius: int
+
+    def __hash__(self) -> int:
+        # A plan has a dict, which has no hash of its own.
+        return hash(self.path)
+
+    @property
+    def digest(self) -> str:
+        """Of all that decides the figures; a run whose plan has changed is another one."""
+        decisions = {"protocol": self.protocol, "seed": self.seed, "radius": self.radius}
+        text = json.dumps({**decisions, "plan": _settings(self.plan)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def path(self) -> Path:
+        """Of its record, within the folder of the records."""
+        code = "pixels" if self.plan is None else f"{self.plan.n_bits}+{self.plan.fine_bits}"
+        system = re.sub(r"[^a-z0-9]+", "-", self.system.lower()).strip("-")
+        return Path(self.protocol) / system / code / f"seed-{self.seed}-{self.digest}.json"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What belongs together in a report.
+
+    Attributes:
+        name: of its file.
+        title: a heading.
+        text: what it is for, a paragraph.
+        runs: without repetition.
+    """
+
+    name: str
+    title: str
+    text: str
+    runs: tuple[Run, ...]
+
+
+def load_suite(path: Path, *, radius: int = 2) -> Suite:
+    """Read a suite.
+
+    Args:
+        path: a TOML file; ``benchmarks/METHOD.md`` says what stands in it.
+        radius: of the ball, in bits.
+
+    Raises:
+        SuiteError: it cannot be read, or names what does not exist.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SuiteError(f"{path}: no such file; name the .toml file of a suite") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SuiteError(f"{path} cannot be read as TOML ({error}); mend that line") from error
+    unknown = set(content) - {"title", "text", "plan", "runs"}
+    if unknown or not isinstance(content.get("runs"), list) or not content["runs"]:
+        what = f"does not know {', '.join(sorted(unknown))}" if unknown else "has no [[runs]]"
+        raise SuiteError(f"{path}: a suite has title, text, plan and [[runs]]; this one {what}")
+    runs: list[Run] = []
+    for number, entry in enumerate(content["runs"], 1):
+        try:
+            runs += _runs_of(entry, content.get("plan", {}), radius)
+        except (ArgumentError, TypeError) as error:  # noqa: PERF203 - the message names the entry
+            raise SuiteError(f"{path}, [[runs]] number {number}: {error}") from error
+    return Suite(
+        path.stem,
+        str(content.get("title", path.stem)),
+        str(content.get("text", "")).strip(),
+        _once(runs),
+    )
+
+
+def make_suite(
+    objectives: Sequence[str],
+    *,
+    bits: Sequence[int],
+    seeds: Sequence[int],
+    protocols: Sequence[str],
+    radius: int = 2,
+) -> Suite:
+    """A suite of the defaults of each objective, without a file.
+
+    Args:
+        objectives: names that ``hashsearch train --objective`` takes, or :data:`PIXEL_SAD`.
+        bits: lengths of the semantic code.
+        seeds: of training.
+        protocols: keys of :data:`~hashsearch.bench.protocols.PROTOCOLS`.
+        radius: of the ball, in bits.
+
+    Raises:
+        ArgumentError: a name that does not exist.
+    """
+    entry = {"objectives": objectives, "bits": bits, "seeds": seeds, "protocols": protocols}
+    lists = {name: list(values) for name, values in entry.items()}
+    return Suite("objectives", "Objectives", "", _once(_runs_of(lists, {}, radius)))
+
+
+def _runs_of(entry: dict[str, Any], plan: dict[str, Any], radius: int) -> list[Run]:
+    unknown = set(entry) - {*_LISTS, "system", "plan"}
+    if unknown:
+        raise ArgumentError(
+            f"unknown: {', '.join(sorted(unknown))}; known: system, {', '.join(_LISTS)}, plan"
+        )
+    lists = {}
+    for name, kind in _LISTS.items():
+        values = entry.get(name)
+        if not isinstance(values, list) or not values or any(type(v) is not kind for v in values):
+            raise ArgumentError(f"{name} must be a list of {kind.__name__}, not {values!r}")
+        lists[name] = values
+    for name in lists["protocols"]:
+        if name not in PROTOCOLS:
+            raise ArgumentError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+    if "system" in entry and len(lists["objectives"]) > 1:
+        raise ArgumentError("a system of a name of its own is of one objective; name one")
+    runs = []
+    for objective, n_bits, seed, protocol in itertools.product(*lists.values()):
+        system = str(entry.get("system", objective))
+        if objective == PIXEL_SAD:
+            # Nothing is drawn or trained but what the protocol draws; bits mean nothing.
+            runs.append(Run(system, protocol, seed, None, radius))
+            continue
+        # What a suite says of every run is of the one trainer; others are told run by run.
+        settings = {**(plan if objective in OBJECTIVES else {}), **entry.get("plan", {})}
+        made = plan_for(objective, n_bits=n_bits, seed=seed, **settings)
+        runs.append(Run(system, protocol, seed, made, radius))
+    return runs
+
+
+def _settings(plan: Plan | None) -> dict[str, Any] | None:
+    """What a plan says, without where on this machine a file of weights lies."""
+    if plan is None:
+        return None
+    settings = asdict(plan)
+    if "backbone_weights" in settings:
+        settings["backbone_weights"] = Path(settings["backbone_weights"]).name
+    return settings
+
+
+def _once(runs: Sequence[Run]) -> tuple[Run, ...]:
+    return tuple({run.path: run for run in runs}.values())
+
+
+def read_runs(suite: Suite, folder: Path) -> dict[Run, dict[str, Any]]:
+    """The records of a suite's runs, those that are there.
+
+    Args:
+        suite: whose runs.
+        folder: of the records.
+
+    Raises:
+        SuiteError: a record is damaged.
+    """
+    found = {}
+    for run in suite.runs:
+        path = folder / run.path
+        if not path.is_file():
+            continue
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record["format"] != FORMAT or record["version"] > FORMAT_VERSION:
+                raise ValueError(f"format {record['format']} {record['version']}")
+            record["result"], record["training"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SuiteError(
+                f"{path} is no whole record of a run ({error}); delete it and run the suite again"
+            ) from error
+        found[run] = record
+    return found
+
+
+def run_suite(
+    suite: Suite,
+    folder: Path,
+    *,
+    train: ImageSet,
+    test: ImageSet,
+    dataset: str,
+    progress: Progress,
+) -> dict[Run, dict[str, Any]]:
+    """Run what is not recorded yet.
+
+    Runs of one plan that are trained on the same images share one training: its encoder
+    stays in the cache folder, and a training that was stopped goes on from its last epoch.
+
+    Args:
+        suite: what to run.
+        folder: of the records.
+        train: the whole training split.
+        test: the test split.
+        dataset: their name, for the records.
+        progress: told which run it is at.
+
+    Returns:
+        The record of every run.
+
+    Raises:
+        LeakError: a run would measure on images that it trained on.
+        TrainingError: a training cannot go on; what is recorded stays.
+        SuiteError: a record is damaged.
+    """
+    records = read_runs(suite, folder)
+    missing = [run for run in suite.runs if run not in records]
+    bench = _SuiteBench(train, test, dataset)
+    for number, run in enumerate(missing, 1):
+        name = f"run {number} of {len(missing)}: {run.path.with_suffix('')}"
+        progress(name, 0, 0)
+        record = bench.record(run, lambda done, total, name=name: progress(name, done, total))
+        text = json.dumps(record, allow_nan=False) + "\n"
+        write_atomically(folder / run.path, text.encode())
+        records[run] = record
+    return {run: records[run] for run in suite.runs}
+
+
+class _SuiteBench:
+    """Trains and measures the runs of a suite on one data set."""
+
+    def __init__(self, train: ImageSet, test: ImageSet, dataset: str) -> None:
+        self.train = train
+        self.test = test
+        self.dataset = dataset
+        # A part is a copy of most of the images; runs come part by part.
+        self._part = lru_cache(maxsize=1)(lambda part, seed: TRAINING_PARTS[part](train, seed=seed))
+
+    def record(self, run: Run, progress: Any) -> dict[str, Any]:
+        protocol = PROTOCOLS[run.protocol]
+        task = make_task(protocol, self.train, self.test, seed=run.seed)
+        training: dict[str, Any] = {}
+        if run.plan is None:
+            result = evaluate_pixel_sad(task)
+        else:
+            train_set, validation_set = self._part(protocol.training, run.seed)
+            check_no_leak(task, {*train_set.ids, *validation_set.ids})
+            encoder = self._encoder(run.plan, protocol.training, progress)
+            result = evaluate_encoder(task, encoder, radius=run.radius)
+            record = encoder.record
+            training = {
+                **record.training,
+                "weights": record.weights,
+                "figures": record.figures,
+                "fingerprint": encoder.fingerprint,
+            }
+        return {
+            "format": FORMAT,
+            "version": FORMAT_VERSION,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": describe_machine(),
+            "dataset": self.dataset,
+            "system": run.system,
+            "protocol": run.protocol,
+            "neighbours": protocol.neighbours,
+            "seed": run.seed,
+            "plan": _settings(run.plan),
+            "training": training,
+            "result": result,
+        }
+
+    def _encoder(self, plan: Plan, part: str, progress: Any) -> Encoder:
+        decisions = {"plan": asdict(plan), "part": part, "dataset": self.dataset}
+        digest = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode())
+        for images in (self.train.images, self.train.labels):
+            digest.update(images.tobytes())
+        path = cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"
+        if not path.is_file():
+            train_encoder(
+                plan,
+                self.train,
+                path,
+                dataset=self.dataset,
+                part=part,
+                on_step=lambda step: progress(
+                    (step.epoch - 1) * step.steps + step.step, plan.total_epochs * step.steps
+                ),
+            )
+        return Encoder.load(path)

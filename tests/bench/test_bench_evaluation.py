@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from bench_cases import encoder, image_set
+
+from hashsearch.bench.evaluation import evaluate_encoder, evaluate_pixel_sad
+from hashsearch.bench.protocols import PROTOCOLS, Task, make_task
+from hashsearch.codes import hamming_distance, split_codes
+from hashsearch.metrics import average_precision
+
+EMPTY = image_set(240).subset(np.arange(0))
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return make_task(PROTOCOLS["held-out"], EMPTY, image_set(240))
+
+
+def relevant(task: Task) -> npt.NDArray[np.bool_]:
+    alike: npt.NDArray[np.bool_] = task.query_labels[:, None] == task.gallery.labels[None, :]
+    return alike
+
+
+def test_an_encoder_is_measured_by_its_semantic_codes(task: Task) -> None:
+    made = encoder()
+    result = evaluate_encoder(task, made, radius=3)
+    codes = [
+        split_codes(made.encode_pixels(images[:, None]), made.n_bits)[0]
+        for images in (task.queries, task.gallery.images)
+    ]
+    expected = average_precision(hamming_distance(*codes), relevant(task))
+    assert result["average_precision"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert result["map"]["value"] == pytest.approx(expected.mean())
+    assert result["radius"] == 3
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_pixels_are_compared_by_their_absolute_differences(task: Task) -> None:
+    result = evaluate_pixel_sad(task)
+    distance = np.array(
+        [
+            [np.abs(query.astype(int) - image).sum() for image in task.gallery.images]
+            for query in task.queries
+        ]
+    )
+    expected = average_precision(distance, relevant(task))
+    assert result["average_precision"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert 0.25 < result["map"]["value"] < 1
+    assert "precision_within" not in result
+
+
+def test_the_same_item_is_looked_for_by_codes_and_by_pixels() -> None:
+    task = make_task(PROTOCOLS["same-item"], EMPTY, image_set(240))
+    by_codes = evaluate_encoder(task, encoder(), radius=2)
+    by_pixels = evaluate_pixel_sad(task)
+    assert by_codes["radius"] == 2
+    for result in (by_codes, by_pixels):
+        assert result["neighbours"] == "same-item"
+        assert result["queries"] == result["items"] == 240
+        first, ten = (result["recall_at"][k]["value"] for k in ("1", "10"))
+        assert 0 < first <= ten <= 1
+    nothing_moved = Task(
+        task.protocol,
+        task.gallery.images[:20],
+        task.gallery.ids[:20],
+        task.gallery.labels[:20],
+        task.gallery,
+        np.arange(20),
+    )
+    assert evaluate_pixel_sad(nothing_moved)["recall_at"]["1"]["value"] == 1

@@ -1,0 +1,290 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bench_cases import CLASSES
+
+from hashsearch.bench import suite as suites
+from hashsearch.bench.report import group_runs, render, report_tables
+from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
+from hashsearch.datasets.fashion_mnist import training_splits
+from hashsearch.datasets.image_set import ImageSet
+from hashsearch.datasets.parts import TRAINING_PARTS
+from hashsearch.errors import ArgumentError, LeakError, SuiteError
+from hashsearch.training.plan import TrainingPlan
+
+SUITE = """
+title = "Two systems"
+text = "What they do."
+
+[plan]
+epochs = 1
+settle_epochs = 0
+backbone = "lenet"
+
+[[runs]]
+objectives = ["lsh", "pixel-sad"]
+bits = [8, 16]
+seeds = [0, 1]
+protocols = ["held-out", "same-item"]
+
+[[runs]]
+system = "dch without quantisation"
+objectives = ["dch"]
+bits = [16]
+seeds = [1]
+protocols = ["held-out", "seen-gallery"]
+plan = { fine_bits = 0, weights = { quantisation = 0.0 } }
+"""
+
+
+def bars(n_items: int, first: str, seed: int) -> ImageSet:
+    """Images of bars: where they stand is the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n_items) % len(CLASSES)
+    images = rng.integers(0, 40, (n_items, 28, 28)).astype(np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        start = 3 + 6 * label
+        image[start : start + rng.integers(2, 6), 4:24] = rng.integers(120, 255)
+    ids = tuple(f"{first}-{row}" for row in range(n_items))
+    return ImageSet(images, labels.astype(np.int64), CLASSES, ids)
+
+
+TRAIN, TEST = bars(400, "train", 0), bars(100, "test", 1)
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """80 images validate, and nothing is kept beyond a test."""
+
+    def part(images: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
+        del seed
+        return training_splits(images, validation=80)
+
+    monkeypatch.setitem(TRAINING_PARTS, "all-labels", part)
+    monkeypatch.setenv("HASHSEARCH_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "two.toml"
+    path.write_text(SUITE)
+    return path
+
+
+def run_all(path: Path, folder: Path, tell: Any = lambda *_: None) -> dict[Run, dict[str, Any]]:
+    suite = load_suite(path)
+    return run_suite(suite, folder, train=TRAIN, test=TEST, dataset="bars", progress=tell)
+
+
+def test_a_suite_is_every_combination_once(file: Path) -> None:
+    suite = load_suite(file, radius=3)
+    assert (suite.name, suite.title, suite.text) == ("two", "Two systems", "What they do.")
+    # lsh: 2 lengths, 2 seeds, 2 protocols; pixels have no length; dch: 2 protocols.
+    assert len(suite.runs) == 8 + 4 + 2
+    assert len({run.path for run in suite.runs}) == len(suite.runs)
+    assert {run.radius for run in suite.runs} == {3}
+    dch = suite.runs[-1]
+    assert str(dch.path).startswith("seen-gallery/dch-without-quantisation/16+0/seed-1-")
+    assert isinstance(dch.plan, TrainingPlan)
+    assert dch.plan.epochs == 1
+    assert dch.plan.weights == {"quantisation": 0.0}
+
+
+def test_a_changed_plan_is_another_run(file: Path) -> None:
+    (*_, run) = load_suite(file).runs
+    assert isinstance(run.plan, TrainingPlan)
+    changed = replace(run, plan=replace(run.plan, epochs=2))
+    assert changed.path != run.path
+    assert changed.path.parent == run.path.parent
+    assert replace(run, radius=3).path != run.path
+
+
+def test_a_suite_runs_once_and_is_taken_up_again(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    told: list[str] = []
+    records = run_all(file, folder, lambda what, *_: told.append(what))
+    suite = load_suite(file)
+    assert list(records) == list(suite.runs)
+    assert len({what.partition(":")[0] for what in told}) == len(suite.runs)
+    for run, record in records.items():
+        assert json.loads((folder / run.path).read_text()) == record
+        assert record["protocol"] == run.protocol
+        assert record["machine"]["cores"]
+    # One training serves both protocols of a plan.
+    assert len(list((tmp_path / "cache" / "encoders").glob("dch-*.onnx"))) == 1
+
+    lost = suite.runs[3].path
+    (folder / lost).unlink()
+    told.clear()
+    again = run_all(file, folder, lambda what, *_: told.append(what))
+    assert {what.partition(": ")[2] for what in told} == {str(lost.with_suffix(""))}
+    assert again[suite.runs[3]]["result"] == records[suite.runs[3]]["result"]
+    assert read_runs(suite, folder) == again
+
+
+def test_every_run_says_what_it_measured(file: Path, tmp_path: Path) -> None:
+    for run, record in run_all(file, tmp_path / "runs").items():
+        result = record["result"]
+        if run.protocol == "same-item":
+            assert 0 <= result["recall_at"]["1"]["value"] <= 1
+        else:
+            assert len(result["average_precision"]) == result["queries"]
+            assert np.mean(result["average_precision"]) == pytest.approx(result["map"]["value"])
+        assert (record["plan"] is None) == (run.system == "pixel-sad")
+        assert bool(record["training"].get("history")) == (run.system != "pixel-sad")
+
+
+def test_a_run_on_images_that_trained_is_refused(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaky(images: ImageSet, *, seed: int) -> tuple[ImageSet, ImageSet]:
+        del images, seed
+        return training_splits(TEST, validation=40)
+
+    monkeypatch.setitem(TRAINING_PARTS, "all-labels", leaky)
+    with pytest.raises(LeakError, match="queries of held-out took part in training"):
+        run_all(file, tmp_path / "runs")
+    assert not list((tmp_path / "runs").rglob("*.json"))
+
+
+def test_a_damaged_record_is_named(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    record = folder / load_suite(file).runs[0].path
+    record.parent.mkdir(parents=True)
+    for content in ("{", "[]", '{"format": "other", "version": 1}'):
+        record.write_text(content)
+        with pytest.raises(SuiteError, match="is no whole record of a run"):
+            run_all(file, folder)
+
+
+BAD_SUITES = {
+    "no TOML": ("runs = [", "cannot be read as TOML"),
+    "no runs": ("title = 'x'", "has no [[runs]]"),
+    "an unknown key": ("titel = 'x'\n" + SUITE, "does not know titel"),
+    "an unknown objective": (SUITE.replace('"lsh"', '"lhs"'), "number 1: unknown objective 'lhs'"),
+    "an unknown protocol": (SUITE.replace("same-item", "same"), "unknown protocol 'same'; known: "),
+    "an unknown setting": (
+        SUITE.replace("fine_bits", "fine"),
+        "number 2: fine: of no meaning for the objective dch",
+    ),
+    "bits of no byte": (SUITE.replace("[8, 16]", "[8, 12]"), "number 1: "),
+    "bits that are a word": (SUITE.replace("[8, 16]", '"8"'), "bits must be a list of int"),
+    "no seeds": (SUITE.replace("[0, 1]", "[]"), "seeds must be a list of int"),
+    "an unknown key of a run": (SUITE.replace("seeds", "seed"), "unknown: seed"),
+    "a name for two": (
+        SUITE.replace('["dch"]', '["dch", "lsh"]'),
+        "a system of a name of its own is of one objective",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SUITES)
+def test_a_bad_suite_is_told_in_one_line(file: Path, case: str) -> None:
+    content, message = BAD_SUITES[case]
+    file.write_text(content)
+    with pytest.raises(SuiteError) as told:
+        load_suite(file)
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+    assert str(file) in str(told.value)
+
+
+def test_a_suite_that_is_not_there() -> None:
+    with pytest.raises(SuiteError, match="no such file"):
+        load_suite(Path("gone.toml"))
+    with pytest.raises(ArgumentError, match="unknown protocol"):
+        make_suite(["lsh"], bits=[8], seeds=[0], protocols=["nowhere"])
+
+
+def test_without_a_file_each_objective_has_its_defaults() -> None:
+    suite = make_suite(["lsh", "dch"], bits=[16], seeds=[3], protocols=["held-out"])
+    assert [run.system for run in suite.runs] == ["lsh", "dch"]
+    assert suites.make_suite(["dch"], bits=[16], seeds=[3], protocols=["held-out"]).runs == (
+        suite.runs[1],
+    )
+
+
+# --- the report ------------------------------------------------------------------------
+
+
+def record_of(run: Run, values: list[float | None], accuracy: float | None = None) -> Any:
+    figure = {"value": float(np.mean([v for v in values if v is not None]))}
+    epoch = {"epoch": 1, "seconds": 60.0, "adversary_accuracy": accuracy}
+    return {
+        "machine": {"cores": 2, "cpu": "a chip"},
+        "training": {"history": [epoch, epoch], "device": "cpu"},
+        "result": {
+            "radius": 2,
+            "map": figure,
+            "precision_within": figure,
+            "recall_within": figure,
+            "empty_balls": 0.25,
+            "average_precision": values,
+        },
+    }
+
+
+@pytest.fixture
+def recorded() -> tuple[suites.Suite, dict[Run, Any]]:
+    suite = make_suite(["adversarial", "dch"], bits=[16, 32], seeds=[0, 1], protocols=["held-out"])
+    rng = np.random.default_rng(0)
+    records = {}
+    for run in suite.runs:
+        better = 0.2 if run.system == "adversarial" else 0.0
+        values = (0.4 + better + rng.random(50) / 10).tolist()
+        records[run] = record_of(run, values, 0.7 if better else None)
+    return suite, records
+
+
+def test_groups_are_the_seeds_of_a_system(recorded: tuple[suites.Suite, Any]) -> None:
+    groups = group_runs(recorded[1])
+    assert [(group.system, group.code) for group in groups] == [
+        ("adversarial", "16 + 64"),
+        ("adversarial", "32 + 64"),
+        ("dch", "16 + 64"),
+        ("dch", "32 + 64"),
+    ]
+    assert all(sorted(group.records) == [0, 1] for group in groups)
+    assert groups[0].values().shape == (2, 50)
+    assert groups[0].seconds == 120.0
+
+
+def test_the_table_tests_each_system_against_its_rivals(
+    recorded: tuple[suites.Suite, Any],
+) -> None:
+    (table,) = report_tables(recorded[1])
+    assert table.title.startswith("held-out: ")
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    assert "mAP less dch's" in table.columns
+    assert "mAP less classifier-bits's" not in table.columns
+    for row in rows:
+        ours = row["system"] == "adversarial"
+        assert row["seeds"] == "2"
+        assert row["mAP [95 %]"].startswith("0.6" if ours else "0.4")
+        assert row["empty balls"] == "0.2500"
+        assert row["mAP less dch's"].startswith("+20." if ours else "") or not ours
+        assert row["p"] == ("< 0.001" if ours else "")
+
+
+def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite, Any]) -> None:
+    suite, records = recorded
+    page, plots = render([(suite, records)], "# Head", "plots")
+    assert page.startswith("# Head\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs")
+    assert "points of mAP above dch at 16 + 64 bits" in page
+    assert page.count("| adversarial |") == 2
+    assert set(plots) == {"objectives-held-out.png", "objectives-discriminator.png"}
+    for name, content in plots.items():
+        assert f"(plots/{name})" in page
+        assert content.startswith(b"\x89PNG")
+
+
+def test_a_page_of_a_suite_that_never_ran_says_so(recorded: tuple[suites.Suite, Any]) -> None:
+    page, plots = render([(recorded[0], {})], "# Head", "plots")
+    assert "0 of 8 runs are recorded." in page
+    assert not plots
