@@ -23,7 +23,7 @@ from hashsearch import __version__
 from hashsearch.errors import DatasetMissing, ExtraMissing, HashsearchError, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from PIL import Image
 
@@ -319,22 +319,38 @@ def bench(
 
     With --suite or --objectives, train systems instead, and measure how good each is.
     """
-    from hashsearch import console
-
-    if suites or objectives:
-        if gallery or scales or peers or overheads or pairs or encoder or (suites and objectives):
-            raise click.UsageError(
-                "--suite and --objectives train and measure what they name, each alone and "
-                "without the options of a gallery"
-            )
-        if objectives:
-            folder = out or Path("benchmarks") / "results" / "objectives"
-            lists = (_names(objectives), _numbers("--bits", bits), _numbers("--seeds", seeds))
-            _bench_objectives(*lists, _names(protocols), radius, data_dir, folder, as_json=as_json)
-        else:
-            _bench_suites(suites, radius, data_dir, as_json=as_json)
+    of_trainings = _given(protocols=protocols, bits=bits, seeds=seeds)
+    of_galleries = _given(
+        gallery=gallery,
+        scales=scales,
+        peers=peers,
+        overheads=overheads,
+        pairs=pairs,
+        encoder=encoder,
+        seed=seed,
+        indexes=indexes,
+    )
+    if suites:
+        own = _given(radius=radius, objectives=objectives, out=out)
+        _refuse({**of_galleries, **of_trainings, **own}, "--suite, whose file says all")
+        _bench_suites(suites, data_dir, as_json=as_json)
         return
+    if objectives:
+        _refuse(of_galleries, "--objectives")
+        _bench_objectives(
+            _names(objectives),
+            _numbers("--bits", bits),
+            _numbers("--seeds", seeds),
+            _names(protocols),
+            radius,
+            data_dir,
+            out or Path("benchmarks") / "results" / "objectives",
+            as_json=as_json,
+        )
+        return
+    _refuse({**of_trainings, **_given(data_dir=data_dir)}, "a gallery; it is for --objectives")
 
+    from hashsearch import console
     from hashsearch.bench import parse_scale, record, run, tables
     from hashsearch.datasets.pairs import read_pairs
     from hashsearch.files import check_writable
@@ -368,23 +384,30 @@ def bench(
     click.echo(f"Recorded: {', '.join(map(str, written))}", err=True)
 
 
-def _bench_suites(
-    files: Sequence[Path], radius: int, data_dir: Path | None, *, as_json: bool
-) -> None:
+def _refuse(given: Iterable[str], beside: str) -> None:
+    """Options that would do nothing beside another are a mistake of whoever gave them."""
+    if options := ", ".join(f"--{name.replace('_', '-')}" for name in given):
+        raise click.UsageError(f"{options}: of no meaning beside {beside}; leave it out")
+
+
+def _bench_suites(files: Sequence[Path], data_dir: Path | None, *, as_json: bool) -> None:
     """Run suites; their records and reports lie beside them."""
     with _extra("train"):
-        from hashsearch.bench.report import RUNS, record_duplicates, write_report
+        from hashsearch.bench.report import RUNS, check_report, record_duplicates, write_report
         from hashsearch.bench.suite import load_suite
     from hashsearch.datasets import fashion_mnist
 
-    loaded = [(path.parent, load_suite(path, radius=radius)) for path in files]
+    loaded = [(path.parent, load_suite(path)) for path in files]
+    folders = list(dict.fromkeys(folder for folder, _ in loaded))
+    for folder in folders:
+        check_report(folder)
     train = fashion_mnist.load("train", data_dir)
     documents = []
     for folder, suite in loaded:
         documents += _run_suite(suite, train, folder / RUNS, as_json=as_json)
         record_duplicates(folder, train, fashion_mnist.sample())
-    for folder in dict.fromkeys(folder for folder, _ in loaded):
-        page, *_ = write_report(folder, radius=radius)
+    for folder in folders:
+        page, *_ = write_report(folder)
         click.echo(f"Wrote {page}", err=True)
     if as_json:
         _print_json(documents)
@@ -427,9 +450,10 @@ def _run_suite(suite: Suite, train: ImageSet, folder: Path, *, as_json: bool) ->
             test=fashion_mnist.sample(),
             dataset="fashion-mnist",
             progress=tell,
+            on_run=lambda run, _: click.echo(f"Recorded {folder / run.path}", err=True),
         )
     if not as_json:
-        for table in report_tables(records):
+        for table in report_tables(suite, records):
             console.print_table(table.title, table.columns, table.rows, table.note)
     click.echo(f"Recorded: {len(records)} runs in {folder}", err=True)
     return list(records.values())
@@ -511,6 +535,13 @@ def _numbers(option: str, text: str) -> list[int]:
     metavar="TERM",
     help="Train without a term of the loss; may be repeated.",
 )
+@click.option(
+    "--constant",
+    "constants",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Constant of the objective, such as gamma; may be repeated.",
+)
 @click.option("--epochs", type=int, default=20, show_default=True)
 @click.option(
     "--settle-epochs",
@@ -544,6 +575,7 @@ def train(
     fine_bits: int,
     weights: tuple[str, ...],
     without: tuple[str, ...],
+    constants: tuple[str, ...],
     epochs: int,
     settle_epochs: int,
     batch_size: int,
@@ -567,12 +599,14 @@ def train(
         from hashsearch.training.plan import plan_for
         from hashsearch.training.run import train_encoder
 
-    terms = {**_weights(weights), **dict.fromkeys(without, 0.0)}
+    terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
+    values = _values(constants, "--constant takes NAME")
     plan = plan_for(
         objective,
         n_bits=bits,
         seed=seed,
         **({"weights": terms} if terms else {}),
+        **({"constants": values} if values else {}),
         **_given(
             backbone=backbone,
             backbone_weights=backbone_weights,
@@ -716,15 +750,15 @@ def _given(**options: Any) -> dict[str, Any]:
     }
 
 
-def _weights(pairs: Sequence[str]) -> dict[str, float]:
-    weights = {}
+def _values(pairs: Sequence[str], takes: str) -> dict[str, float]:
+    values = {}
     for pair in pairs:
-        term, _, value = pair.partition("=")
+        name, _, value = pair.partition("=")
         try:
-            weights[term] = float(value)
+            values[name] = float(value)
         except ValueError as error:
-            raise click.UsageError(f"--weight takes TERM=VALUE, not {pair!r}") from error
-    return weights
+            raise click.UsageError(f"{takes}=VALUE, not {pair!r}") from error
+    return values
 
 
 def _print_json(document: object) -> None:

@@ -531,9 +531,14 @@ BAD_INPUT = {
     "an unsure judge": (1, "bench --pairs unsure.csv", "line 3: relevant is 'maybe'; write one of"),
     "a weight of words": (2, "train --out x.onnx --weight nonsense", "--weight takes TERM=VALUE"),
     "a weight of one": (2, "train --out x.onnx --weight hamming=x", "--weight takes TERM=VALUE"),
+    "a constant of words": (
+        2,
+        "train --out x.onnx --constant gamma=few",
+        "--constant takes NAME=VALUE",
+    ),
     "unknown part": (2, "train --out x.onnx --part some", "'some' is not one of"),
     "bits in words": (2, "bench --objectives lsh --bits many", "--bits takes whole numbers"),
-    "a suite and a gallery": (2, "bench --suite s.toml -g shop", "each alone"),
+    "a suite and a gallery": (2, "bench --suite s.toml -g shop", "--gallery: of no meaning"),
     "no such suite": (1, "bench --suite gone.toml", "gone.toml: no such file"),
     "an unknown protocol": (
         1,
@@ -782,7 +787,7 @@ def idx_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_options_of_train_have_the_defaults_of_a_plan() -> None:
     options = {option.name: option.default for option in cli.commands["train"].params}
     plan = {"bits" if name == "n_bits" else name: v for name, v in vars(TrainingPlan()).items()}
-    shared = (options.keys() & plan.keys()) - {"weights"}  # written in another way
+    shared = (options.keys() & plan.keys()) - {"weights", "constants"}  # written in another way
     assert len(shared) == 12
     assert {name: options[name] for name in shared} == {name: plan[name] for name in shared}
 
@@ -802,6 +807,10 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
         "1",
         "--settle-epochs",
         "0",
+        "--constant",
+        "gamma=9",
+        "--constant",
+        "settled_gamma=1",
     )
     # Ctrl-C behind the last epoch, before the encoder is written.
     command = [sys.executable, "-m", "hashsearch", *map(str, train)]
@@ -830,6 +839,7 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
     encoder = Encoder.load("own.onnx")
     assert (encoder.n_bits, encoder.fine_bits, encoder.record.seed) == (16, 8, 0)
     assert encoder.record.dataset == "fashion-mnist"
+    assert encoder.record.training["constants"] == {"gamma": 9.0, "settled_gamma": 1.0}
     assert run("build-index", photos, "-e", "own.onnx").status == 0
 
 
@@ -877,6 +887,8 @@ def test_what_is_fitted_becomes_an_encoder_like_any_other(
     [
         ("--weight nothing=1", "has no term 'nothing'"),
         ("--without nothing", "has no term 'nothing'"),
+        ("--constant nothing=1", "has no constant 'nothing'; it has gamma, settled_gamma"),
+        ("--constant gamma=0", "gamma must be a number above 0"),
         ("--bits 7", "multiple of 8"),
         ("--backbone huge", "unknown backbone 'huge'; known: "),
         ("--batch-size 5000", "lower --batch-size"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtrit
+from scipy.stats import ttest_1samp
 
 from hashsearch.bench.protocols import PROTOCOLS
 from hashsearch.bench.report_plots import against_bits, discriminators
@@ -16,27 +18,25 @@ from hashsearch.bench.statistics import holm, over_seeds, paired_test
 from hashsearch.bench.suite import load_suite, read_runs
 from hashsearch.bench.tables import Table
 from hashsearch.datasets.duplicates import duplicates
+from hashsearch.errors import SuiteError
 from hashsearch.files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashsearch.bench.statistics import OverSeeds, PairedTest
     from hashsearch.bench.suite import Run, Suite
     from hashsearch.datasets.image_set import ImageSet
 
 __all__ = [
     "RUNS",
     "Group",
+    "check_report",
     "group_runs",
     "record_duplicates",
     "render",
     "report_tables",
     "write_report",
 ]
-
-RIVALS = ("dch", "classifier-bits")
-"""The systems that all others are tested against, on the same queries."""
 
 RUNS, PLOTS = Path("recorded/runs"), Path("recorded/plots")
 """Where records and plots lie, from the folder of the suites."""
@@ -47,8 +47,8 @@ _SUBJECT = "adversarial"
 _HEAD = """# Benchmarks
 
 Rendered from recorded runs by `hashsearch bench --suite FILE`, which runs what a suite
-lists and is not recorded yet; never edited by hand. Any row is made again by deleting its
-records under `recorded/runs` and giving that command."""
+lists and is not recorded yet; never edited by hand. A row is made again by deleting its
+records under `recorded/runs` and the encoders in the cache folder, and giving that command."""
 _TOLERANCE = 8.0  # grey levels
 
 
@@ -78,6 +78,11 @@ class Group:
             for record in self.records.values()
         ]
         return float(np.mean(taken)) if any(taken) else None
+
+    @property
+    def same_queries(self) -> bool:
+        """Whether every seed asked the same queries; that of unseen types chooses them."""
+        return len({record["queries_sha256"] for record in self.records.values()}) == 1
 
     def values(self, seeds: Sequence[int] | None = None) -> npt.NDArray[np.float64]:
         """Average precision, ``float64 (seeds, q)``, of these seeds, else of all."""
@@ -118,7 +123,7 @@ def group_runs(records: Mapping[Run, dict[str, Any]]) -> list[Group]:
     return list(groups.values())
 
 
-def report_tables(records: Mapping[Run, dict[str, Any]]) -> list[Table]:
+def report_tables(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> list[Table]:
     """A table a protocol, of the runs that are recorded."""
     groups = group_runs(records)
     made = []
@@ -127,7 +132,7 @@ def report_tables(records: Mapping[Run, dict[str, Any]]) -> list[Table]:
         if chosen and protocol.neighbours == "same-item":
             made.append(_same_item(name, chosen))
         elif chosen:
-            made.append(_ranking(name, chosen))
+            made.append(_ranking(name, chosen, suite.baselines))
     return made
 
 
@@ -152,11 +157,12 @@ def render(
             parts.append(suite.text)
         parts.append(_progress(suite, records))
         groups = group_runs(records)
-        for table in report_tables(records):
+        for table in report_tables(suite, records):
             protocol = table.title.split(":")[0]
             chosen = [group for group in groups if group.protocol == protocol]
             parts.append(f"### {table.title}")
-            parts += [finding for finding in [_finding(chosen)] if finding]
+            if PROTOCOLS[protocol].neighbours == "same-type":
+                parts += [finding for finding in [_finding(chosen, suite.baselines)] if finding]
             parts.append(_markdown(table))
             if table.note:
                 parts.append(table.note)
@@ -164,10 +170,12 @@ def render(
                 name = f"{suite.name}-{protocol}.png"
                 plots[name] = against_bits(chosen, protocol)
                 parts.append(f"![{protocol}]({plots_folder}/{name})")
-        judged = [group for group in groups if any(_accuracies(group))]
+        judged = {  # protocols of one training share it
+            (group.system, group.code): group for group in groups if any(_accuracies(group))
+        }
         if judged:
             name = f"{suite.name}-discriminator.png"
-            plots[name] = discriminators({_label(g): _accuracies(g) for g in judged})
+            plots[name] = discriminators({_label(g): _accuracies(g) for g in judged.values()})
             parts.append("### How often the discriminator is right")
             parts.append(f"![Accuracy of the discriminator]({plots_folder}/{name})")
     return "\n\n".join(parts) + "\n", plots
@@ -175,39 +183,38 @@ def render(
 
 def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
     done = f"{len(records)} of {len(suite.runs)} runs are recorded"
-    cpus = sorted(
-        {f"{r['machine']['cores']} cores of {r['machine']['cpu']}" for r in records.values()}
+    machines = [r["training"].get("machine", r["machine"]) for r in records.values()]
+    cpus = sorted({f"{machine['cores']} cores of {machine['cpu']}" for machine in machines})
+    ways = sorted(
+        {
+            f"{t['device']}, {t['precision']}"
+            for r in records.values()
+            if "device" in (t := r["training"])
+        }
     )
-    devices = sorted({r["training"].get("device", "cpu") for r in records.values()})
-    where = f", on {'; '.join(cpus)} ({', '.join(devices)})" if records else ""
+    where = f", trained on {'; '.join(cpus)} ({'; '.join(ways) or 'cpu'})" if records else ""
     return f"`{suite.name}.toml`: {done}{where}."
 
 
-def _ranking(protocol: str, groups: list[Group]) -> Table:
-    summaries = [over_seeds(group.values()) for group in groups]
-    radius = next(
-        (record["result"]["radius"] for g in groups for record in g.records.values()
-         if "radius" in record["result"]),
-        None,
-    )  # fmt: skip
-    tests = {rival: _tests(groups, rival) for rival in RIVALS}
-    rivals = [rival for rival in RIVALS if any(tests[rival])]
-    every = [test for rival in rivals for test in tests[rival] if test]
-    adjusted = dict(
-        zip(map(id, every), holm([test["p_value"] or 0.0 for test in every]), strict=True)
-    )
+def _ranking(protocol: str, groups: list[Group], baselines: Sequence[str]) -> Table:
+    radii = [r["result"].get("radius") for group in groups for r in group.records.values()]
+    radius = next((radius for radius in radii if radius is not None), "-")
+    tests = {name: [_against(group, groups, name) for group in groups] for name in baselines}
+    shown = [name for name in baselines if any(tests[name])]
+    every = [test for name in shown for test in tests[name] if test and test.p_value is not None]
+    adjusted = dict(zip(map(id, every), holm([test.p_value or 0.0 for test in every]), strict=True))
     rows = []
-    for number, (group, summary) in enumerate(zip(groups, summaries, strict=True)):
-        against = []
-        for rival in rivals:
-            test = tests[rival][number]
-            against += ["", ""] if test is None else [_difference(test), _p(adjusted[id(test)])]
+    for number, group in enumerate(groups):
+        against: list[str] = []
+        for name in shown:
+            test = tests[name][number]
+            against += ["", ""] if test is None else [str(test), _p(adjusted.get(id(test)))]
         rows.append(
             (
                 group.system,
                 group.code,
                 str(len(group.records)),
-                _interval(summary),
+                _interval(_summary(group.values(), same_queries=group.same_queries)),
                 _share(group.mean_of("precision_within")),
                 _share(group.mean_of("recall_within")),
                 _share(group.mean_of("empty_balls")),
@@ -217,15 +224,16 @@ def _ranking(protocol: str, groups: list[Group]) -> Table:
         )
     columns = ["system", "bits", "seeds", "mAP [95 %]"]
     columns += [f"precision within {radius}", f"recall within {radius}", "empty balls"]
-    columns += [text for rival in rivals for text in (f"mAP less {rival}'s", "p")]
+    columns += [text for name in shown for text in (f"mAP less {name}'s", f"p ({name})")]
     columns.append("training s")
     return Table(f"{protocol}: {PROTOCOLS[protocol].says}", tuple(columns), tuple(rows), _NOTE)
 
 
 _NOTE = (
-    "Intervals cover queries and trainings where there are several seeds, else queries alone. "
-    "Differences: paired, on the same queries, in points of mAP of 100, with the 95 % bootstrap "
-    "interval over queries; p: two-sided sign-flip test, Holm-corrected over the table."
+    "Intervals are of 95 %, and cover queries and trainings where there are several seeds, else "
+    "queries alone. Differences: on the same queries and seeds, in points of mAP of 100; p: "
+    "two-sided sign-flip test over the queries, of these trainings (over the seeds, by Student's "
+    "t, where each has queries of its own), Holm-corrected over the table."
 )
 
 
@@ -244,32 +252,73 @@ def _same_item(protocol: str, groups: list[Group]) -> Table:
     return Table(f"{protocol}: {PROTOCOLS[protocol].says}", columns, tuple(rows))
 
 
-def _tests(groups: list[Group], rival: str) -> list[PairedTest | None]:
-    """Each group against the rival's of the same code, over the seeds that both have."""
-    rivals = {group.n_bits: group for group in groups if group.system == rival}
-    made: list[PairedTest | None] = []
-    for group in groups:
-        other = rivals.get(group.n_bits)
-        seeds = [seed for seed in group.records if other and seed in other.records]
-        if other is None or other is group or not seeds:
-            made.append(None)
-        else:
-            made.append(paired_test(group.values(seeds), other.values(seeds)))
-    return made
+@dataclass(frozen=True, eq=False)
+class _Difference:
+    """Of mAP, between a group and a baseline; low and high are None where unknown."""
+
+    baseline: str
+    seeds: int
+    value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+
+    def __str__(self) -> str:
+        if self.low is None or self.high is None:
+            return f"{100 * self.value:+.1f}"
+        return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
 
-def _finding(groups: list[Group]) -> str:
+def _against(group: Group, groups: list[Group], baseline: str) -> _Difference | None:
+    """A group against the baseline of the nearest code, over the seeds that both have."""
+    others = [other for other in groups if other.system == baseline]
+    # The very code, else the same semantic bits; pixels have none, and take the first.
+    others = (
+        [other for other in others if other.code == group.code]
+        or [other for other in others if other.n_bits == group.n_bits]
+        or (others if not group.n_bits else [])
+    )
+    seeds = [seed for seed in group.records if others and seed in others[0].records]
+    if not seeds or others[0] is group:
+        return None
+    ours, theirs = group.values(seeds), others[0].values(seeds)
+    summary = _summary(ours - theirs, same_queries=group.same_queries)
+    if summary["value"] is None:
+        return None
+    if group.same_queries:
+        p_value = paired_test(ours, theirs)["p_value"]
+    else:
+        means = np.nanmean(ours - theirs, axis=1)
+        p_value = float(ttest_1samp(means, 0.0).pvalue) if len(means) > 1 else None
+    low, high = summary["low"], summary["high"]
+    return _Difference(baseline, len(seeds), summary["value"], low, high, p_value)
+
+
+def _summary(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[str, Any]:
+    """Mean and interval of ``float64 (seeds, q)``."""
+    if same_queries:
+        return dict(over_seeds(values))
+    # Each seed has queries of its own, so its mean is all that others can be compared by.
+    means = np.nanmean(values, axis=1)
+    half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means))
+    mean = float(means.mean())
+    return {"value": mean, "low": float(mean - half), "high": float(mean + half)}
+
+
+def _finding(groups: list[Group], baselines: Sequence[str]) -> str:
     """What the table says of the paper's claim, in a sentence a length of code."""
     said = []
-    for rival in RIVALS:
-        for group, test in zip(groups, _tests(groups, rival), strict=True):
-            if group.system != _SUBJECT or test is None or test["value"] is None:
+    for group in groups:
+        for baseline in baselines if group.system == _SUBJECT else ():
+            test = _against(group, groups, baseline)
+            if test is None:
                 continue
-            sides = "above" if test["value"] > 0 else "below"
+            clear = test.low is not None and test.high is not None and test.low * test.high > 0
+            sides = "above" if test.value > 0 else "below"
             said.append(
-                f"{_SUBJECT} is {abs(100 * test['value']):.1f} points of mAP {sides} {rival} at "
-                f"{group.code} bits ({_difference(test)}, p {_p(test['p_value'] or 0.0)} before "
-                f"correction, {len(group.records)} seeds)"
+                f"{_SUBJECT} is {abs(100 * test.value):.1f} points of mAP {sides} {baseline} at "
+                f"{group.code} bits ({test}, {test.seeds} seed{'s' * (test.seeds > 1)}"
+                f"{'' if clear else '; no clear difference'})"
             )
     return f"**{'; '.join(said)}.**" if said else ""
 
@@ -294,19 +343,17 @@ def _markdown(table: Table) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _interval(summary: OverSeeds) -> str:
+def _interval(summary: Mapping[str, Any]) -> str:
     if summary["value"] is None:
         return "-"
+    if summary["low"] is None or np.isnan(summary["low"]):
+        return f"{summary['value']:.4f}"
     return f"{summary['value']:.4f} [{summary['low']:.4f}, {summary['high']:.4f}]"
 
 
-def _difference(test: PairedTest) -> str:
-    if test["value"] is None or test["low"] is None or test["high"] is None:
+def _p(value: float | None) -> str:
+    if value is None:
         return "-"
-    return f"{100 * test['value']:+.1f} [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
-
-
-def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
@@ -314,13 +361,31 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def write_report(folder: Path, *, radius: int = 2) -> list[Path]:
+def check_report(folder: Path) -> None:
+    """Before hours of training, not after: that a report can be written into the folder.
+
+    Args:
+        folder: of the suites.
+
+    Raises:
+        SuiteError: some TOML file in it is no suite, or its ``README.md`` is not a report.
+    """
+    for path in folder.glob("*.toml"):
+        load_suite(path)
+    page = folder / "README.md"
+    if page.is_file() and not page.read_text(encoding="utf-8").startswith(_HEAD):
+        raise SuiteError(
+            f"{page} is no report, and the report would take its place; move the suites to a "
+            "folder of their own"
+        )
+
+
+def write_report(folder: Path) -> list[Path]:
     """Render the recorded runs of all suites of a folder into its ``README.md``.
 
     Args:
         folder: of the suites' TOML files; records are under ``recorded/runs`` in it, and
             plots go to ``recorded/plots``.
-        radius: of the ball, in bits, as the suites were run with.
 
     Returns:
         The files written, the page first.
@@ -329,7 +394,7 @@ def write_report(folder: Path, *, radius: int = 2) -> list[Path]:
         SuiteError: a suite or a record cannot be read.
         ArgumentError: the folder refuses the files.
     """
-    suites = [load_suite(path, radius=radius) for path in sorted(folder.glob("*.toml"))]
+    suites = [load_suite(path) for path in sorted(folder.glob("*.toml"))]
     recorded = [(suite, read_runs(suite, folder / RUNS)) for suite in suites]
     page, plots = render(recorded, _head(folder), PLOTS.as_posix())
     files = {folder / "README.md": page.encode()}

@@ -29,7 +29,7 @@ Values = npt.NDArray[np.float64]
 
 _TAIL = 0.025  # of a 95 % interval, at either end
 _RESAMPLES = 2000  # as many as metrics.bootstrap_interval draws
-_FLIPS = 9_999
+_FLIPS = 99_999
 _EXACT_QUERIES = 13  # 2 ** 13 patterns of signs: no more than are drawn beyond
 _BLOCK = 2**22  # numbers held at once: 32 MB of float64
 
@@ -146,7 +146,7 @@ def paired_test(first: npt.ArrayLike, second: npt.ArrayLike, *, seed: int = 0) -
     ``second``. Interval: the percentile bootstrap of the mean difference over queries. p: were
     the methods alike, each difference could as well have the other sign; p is the share of the
     sign patterns whose mean is at least as far from 0, of all of them up to 13 queries, else
-    of 9,999 drawn at random and the observed one. It takes the trainings as they are; what
+    of 99,999 drawn at random and the observed one. It takes the trainings as they are; what
     others would give, :func:`over_seeds` of ``first - second`` says.
 
     Empty: a query that is NaN in any training of either is left out and counted.

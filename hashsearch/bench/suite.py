@@ -12,9 +12,9 @@ import itertools
 import json
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,11 @@ from hashsearch.bench.protocols import PROTOCOLS, check_no_leak, make_task
 from hashsearch.datasets.cache import cache_folder
 from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.encoder import Encoder
-from hashsearch.errors import ArgumentError, SuiteError
+from hashsearch.errors import ArgumentError, LeakError, SuiteError, TrainingError
 from hashsearch.files import write_atomically
 from hashsearch.training.objectives import OBJECTIVES
 from hashsearch.training.plan import plan_for
-from hashsearch.training.run import train_encoder
+from hashsearch.training.run import RECIPE, train_encoder
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,16 +36,28 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hashsearch.bench.scale import Progress
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.training.plan import Plan
 
-__all__ = ["PIXEL_SAD", "Run", "Suite", "load_suite", "make_suite", "read_runs", "run_suite"]
+__all__ = [
+    "BASELINES",
+    "PIXEL_SAD",
+    "Run",
+    "Suite",
+    "load_suite",
+    "make_suite",
+    "read_runs",
+    "run_suite",
+]
 
 FORMAT = "hashsearch-run"
 FORMAT_VERSION = 1
+
+BASELINES = ("dch", "classifier-bits")
+"""The systems that all others are tested against, unless a suite names others."""
 
 PIXEL_SAD = "pixel-sad"
 """The system that learns nothing and hashes nothing: it compares pixels."""
@@ -77,17 +89,28 @@ class Run:
 
     @property
     def digest(self) -> str:
-        """Of all that decides the figures; a run whose plan has changed is another one."""
-        decisions = {"protocol": self.protocol, "seed": self.seed, "radius": self.radius}
-        text = json.dumps({**decisions, "plan": _settings(self.plan)}, sort_keys=True)
+        """Of what decides the figures; a run whose plan or recipe has changed is another one."""
+        decisions = {
+            "recipe": RECIPE,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "radius": self.radius,
+            "plan": _settings(self.plan),
+        }
+        text = json.dumps(decisions, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
     def path(self) -> Path:
         """Of its record, within the folder of the records."""
+        return self._place.with_name(f"{self._place.name}-{self.digest}.json")
+
+    @property
+    def _place(self) -> Path:
+        """What the report tells runs apart by."""
         code = "pixels" if self.plan is None else f"{self.plan.n_bits}+{self.plan.fine_bits}"
         system = re.sub(r"[^a-z0-9]+", "-", self.system.lower()).strip("-")
-        return Path(self.protocol) / system / code / f"seed-{self.seed}-{self.digest}.json"
+        return Path(self.protocol) / system / code / f"seed-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -99,23 +122,25 @@ class Suite:
         title: a heading.
         text: what it is for, a paragraph.
         runs: without repetition.
+        baselines: the systems that the report tests all others against.
     """
 
     name: str
     title: str
     text: str
     runs: tuple[Run, ...]
+    baselines: tuple[str, ...] = BASELINES
 
 
-def load_suite(path: Path, *, radius: int = 2) -> Suite:
+def load_suite(path: Path) -> Suite:
     """Read a suite.
 
     Args:
         path: a TOML file; ``benchmarks/METHOD.md`` says what stands in it.
-        radius: of the ball, in bits.
 
     Raises:
-        SuiteError: it cannot be read, or names what does not exist.
+        SuiteError: it cannot be read, names what does not exist, or has two runs that
+            the report could not tell apart.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -123,21 +148,35 @@ def load_suite(path: Path, *, radius: int = 2) -> Suite:
         raise SuiteError(f"{path}: no such file; name the .toml file of a suite") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path} cannot be read as TOML ({error}); mend that line") from error
-    unknown = set(content) - {"title", "text", "plan", "runs"}
+    known = ("title", "text", "radius", "baselines", "plan", "runs")
+    unknown = set(content) - set(known)
     if unknown or not isinstance(content.get("runs"), list) or not content["runs"]:
         what = f"does not know {', '.join(sorted(unknown))}" if unknown else "has no [[runs]]"
-        raise SuiteError(f"{path}: a suite has title, text, plan and [[runs]]; this one {what}")
+        raise SuiteError(f"{path}: a suite has {', '.join(known)}; this one {what}")
+    radius, baselines = content.get("radius", 2), content.get("baselines", list(BASELINES))
+    if type(radius) is not int or radius < 0:
+        raise SuiteError(f"{path}: radius must be a whole number from 0 up, not {radius!r}")
+    if not isinstance(baselines, list) or any(type(name) is not str for name in baselines):
+        raise SuiteError(f"{path}: baselines must be a list of names, not {baselines!r}")
     runs: list[Run] = []
     for number, entry in enumerate(content["runs"], 1):
         try:
             runs += _runs_of(entry, content.get("plan", {}), radius)
         except (ArgumentError, TypeError) as error:  # noqa: PERF203 - the message names the entry
             raise SuiteError(f"{path}, [[runs]] number {number}: {error}") from error
+    chosen = _once(runs)
+    places = [run.path.with_suffix("").as_posix().rpartition("-")[0] for run in chosen]
+    twice = [place for number, place in enumerate(places) if place in places[:number]]
+    if twice:
+        raise SuiteError(
+            f"{path}: two plans for {twice[0]}; give one of them a name of its own with system"
+        )
     return Suite(
         path.stem,
         str(content.get("title", path.stem)),
         str(content.get("text", "")).strip(),
-        _once(runs),
+        chosen,
+        tuple(baselines),
     )
 
 
@@ -202,8 +241,10 @@ def _settings(plan: Plan | None) -> dict[str, Any] | None:
     if plan is None:
         return None
     settings = asdict(plan)
-    if "backbone_weights" in settings:
-        settings["backbone_weights"] = Path(settings["backbone_weights"]).name
+    weights = Path(settings.get("backbone_weights", ""))
+    if weights.is_file():
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        settings["backbone_weights"] = f"{weights.name}, SHA-256 {digest}"
     return settings
 
 
@@ -247,6 +288,7 @@ def run_suite(
     test: ImageSet,
     dataset: str,
     progress: Progress,
+    on_run: Callable[[Run, dict[str, Any]], None] | None = None,
 ) -> dict[Run, dict[str, Any]]:
     """Run what is not recorded yet.
 
@@ -260,6 +302,7 @@ def run_suite(
         test: the test split.
         dataset: their name, for the records.
         progress: told which run it is at.
+        on_run: called with each run that is done now, and its record.
 
     Returns:
         The record of every run.
@@ -275,10 +318,18 @@ def run_suite(
     for number, run in enumerate(missing, 1):
         name = f"run {number} of {len(missing)}: {run.path.with_suffix('')}"
         progress(name, 0, 0)
-        record = bench.record(run, lambda done, total, name=name: progress(name, done, total))
-        text = json.dumps(record, allow_nan=False) + "\n"
-        write_atomically(folder / run.path, text.encode())
-        records[run] = record
+        # Another process may have run it since.
+        there = read_runs(replace(suite, runs=(run,)), folder)
+        if not there:
+            try:
+                there = {run: bench.record(run, partial(progress, name))}
+            except TrainingError as error:
+                raise TrainingError(f"{run.path.with_suffix('')}: {error}") from error
+            text = json.dumps(there[run], allow_nan=False) + "\n"
+            write_atomically(folder / run.path, text.encode())
+        records.update(there)
+        if on_run:
+            on_run(run, records[run])
     return {run: records[run] for run in suite.runs}
 
 
@@ -289,10 +340,10 @@ class _SuiteBench:
         self.train = train
         self.test = test
         self.dataset = dataset
-        # A part is a copy of most of the images; runs come part by part.
+        # A part is a copy of most of the images: no more than one is held.
         self._part = lru_cache(maxsize=1)(lambda part, seed: TRAINING_PARTS[part](train, seed=seed))
 
-    def record(self, run: Run, progress: Any) -> dict[str, Any]:
+    def record(self, run: Run, progress: Callable[[int, int], None]) -> dict[str, Any]:
         protocol = PROTOCOLS[run.protocol]
         task = make_task(protocol, self.train, self.test, seed=run.seed)
         training: dict[str, Any] = {}
@@ -301,11 +352,18 @@ class _SuiteBench:
         else:
             train_set, validation_set = self._part(protocol.training, run.seed)
             check_no_leak(task, {*train_set.ids, *validation_set.ids})
-            encoder = self._encoder(run.plan, protocol.training, progress)
+            encoder, facts = self._encoder(run.plan, protocol.training, progress)
+            trained_on = encoder.record.training["train_images_sha256"]
+            if trained_on != hashlib.sha256(train_set.images.tobytes()).hexdigest():
+                raise LeakError(
+                    f"{encoder.name} was trained on other images than {run.protocol} says; "
+                    "delete it and run the suite again"
+                )
             result = evaluate_encoder(task, encoder, radius=run.radius)
             record = encoder.record
             training = {
                 **record.training,
+                **facts,
                 "weights": record.weights,
                 "figures": record.figures,
                 "fingerprint": encoder.fingerprint,
@@ -321,18 +379,28 @@ class _SuiteBench:
             "neighbours": protocol.neighbours,
             "seed": run.seed,
             "plan": _settings(run.plan),
+            "queries_sha256": hashlib.sha256("\n".join(task.query_ids).encode()).hexdigest(),
             "training": training,
             "result": result,
         }
 
-    def _encoder(self, plan: Plan, part: str, progress: Any) -> Encoder:
-        decisions = {"plan": asdict(plan), "part": part, "dataset": self.dataset}
+    def _encoder(
+        self, plan: Plan, part: str, progress: Callable[[int, int], None]
+    ) -> tuple[Encoder, dict[str, Any]]:
+        """Trained now or before, and what is known of that training besides its record."""
+        decisions = {
+            "recipe": RECIPE,
+            "plan": _settings(plan),
+            "part": part,
+            "dataset": self.dataset,
+        }
         digest = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode())
         for images in (self.train.images, self.train.labels):
             digest.update(images.tobytes())
         path = cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"
+        beside = path.with_suffix(".json")
         if not path.is_file():
-            train_encoder(
+            trained = train_encoder(
                 plan,
                 self.train,
                 path,
@@ -342,4 +410,7 @@ class _SuiteBench:
                     (step.epoch - 1) * step.steps + step.step, plan.total_epochs * step.steps
                 ),
             )
-        return Encoder.load(path)
+            facts = {"machine": describe_machine(), "differing_bits": trained.differing_bits}
+            write_atomically(beside, json.dumps(facts).encode())
+        known = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        return Encoder.load(path), known

@@ -16,7 +16,7 @@ from hashsearch.errors import ArgumentError
 
 __all__ = ["Duplicates", "duplicates"]
 
-_BLOCK = 2**24  # distances held at once: 64 MB of float32
+_BLOCK = 2**23  # distances held at once: 64 MB of float64
 
 
 @dataclass(frozen=True)

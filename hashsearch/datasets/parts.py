@@ -1,4 +1,4 @@
-"""Which training images a network learns from, and which choose its best epoch."""
+"""Which training images a network learns from, and which validate it."""
 
 from __future__ import annotations
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
+from hashsearch.codes import check_bit_counts
 from hashsearch.errors import ArgumentError
 from hashsearch.training.backbones import check_backbone
 from hashsearch.training.fitted import FITTED, FittedSystem
 from hashsearch.training.objectives import OBJECTIVES
+from hashsearch.training.objectives.base import is_number
 
 __all__ = ["DEVICES", "PRECISIONS", "Plan", "TrainingPlan", "plan_for"]
 
@@ -32,6 +33,8 @@ class TrainingPlan:
         fine_bits: length of the fine code; 0 trains without a fine head.
         weights: of the objective's terms, where they differ from its defaults, and
             ``fine`` for the fine head's loss; 0 trains without a term.
+        constants: of the objective's losses, where they differ from its defaults (see
+            :attr:`~hashsearch.training.objectives.Objective.default_constants`).
         epochs: over the training images.
         settle_epochs: further ones, at the end, at a quarter of the learning rate: the
             objective draws its neighbours closer together (see
@@ -58,6 +61,7 @@ class TrainingPlan:
     n_bits: int = 48
     fine_bits: int = 64
     weights: dict[str, float] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
     epochs: int = 20
     settle_epochs: int = 8
     batch_size: int = 256
@@ -69,6 +73,7 @@ class TrainingPlan:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.objective not in OBJECTIVES:
             raise ArgumentError(
                 f"unknown objective {self.objective!r}; known: {', '.join(OBJECTIVES)}"
@@ -79,6 +84,7 @@ class TrainingPlan:
                 f"precision is one of {', '.join(PRECISIONS)}; device is one of "
                 f"{', '.join(DEVICES)}"
             )
+        check_bit_counts(self.n_bits, self.fine_bits)
         if not 0 <= self.seed < 2**32:
             raise ArgumentError(f"the seed must be from 0 to 2**32 - 1, not {self.seed}")
         if self.epochs < 1 or self.settle_epochs < 0 or self.batch_size < 2:
@@ -86,18 +92,31 @@ class TrainingPlan:
                 "at least 1 epoch, 0 settling epochs and 2 images a batch are needed"
             )
         for name in ("learning_rate", "temperature"):
-            if not 0 < getattr(self, name) < math.inf:
+            if getattr(self, name) <= 0:
                 raise ArgumentError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name, value in (("weight_decay", self.weight_decay), ("fine", self.fine_weight)):
-            if not 0 <= value < math.inf:
-                raise ArgumentError(f"{name} must be a number from 0 up, not {value}")
-        if self.fine_bits and not self.fine_weight:
+        if self.weight_decay < 0:
+            raise ArgumentError(f"weight_decay must be from 0 up, not {self.weight_decay}")
+        OBJECTIVES[self.objective].resolve_constants(self.constants)
+        weights = self.all_weights
+        if self.fine_bits and not weights["fine"]:
             raise ArgumentError(
                 "a fine head that is not trained has no meaning; train without one: --fine-bits 0"
             )
-        weights = {**OBJECTIVES[self.objective].default_weights, **self.objective_weights}
-        if not any(weights.values()) and not self.fine_weight:
+        if not any(weights.values()):
             raise ArgumentError("every term has weight 0; give one of them more to learn from")
+
+    def _check_types(self) -> None:
+        """Refuse values of another type, which a suite's file may hold."""
+        for name in ("objective", "backbone", "backbone_weights"):
+            if not isinstance(value := getattr(self, name), str):
+                raise ArgumentError(f"{name} must be a text, not {value!r}")
+        for name in ("n_bits", "fine_bits", "epochs", "settle_epochs", "batch_size", "seed"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise ArgumentError(f"{name} must be a whole number, not {value!r}")
+        for name in ("learning_rate", "weight_decay", "temperature"):
+            if not is_number(value := getattr(self, name)):
+                raise ArgumentError(f"{name} must be a finite number, not {value!r}")
 
     @property
     def total_epochs(self) -> int:
@@ -105,14 +124,22 @@ class TrainingPlan:
         return self.epochs + self.settle_epochs
 
     @property
-    def fine_weight(self) -> float:
-        """Weight of the fine head's loss."""
-        return self.weights.get("fine", 1.0) if self.fine_bits else 0.0
+    def all_weights(self) -> dict[str, float]:
+        """Of every term, defaults included; ``fine`` only where there is a fine head."""
+        weights = OBJECTIVES[self.objective].resolve_weights(self.weights, fine=1.0)
+        if not self.fine_bits:
+            del weights["fine"]
+        return weights
 
     @property
     def objective_weights(self) -> dict[str, float]:
-        """:attr:`weights` without the fine head's."""
-        return {term: weight for term, weight in self.weights.items() if term != "fine"}
+        """:attr:`all_weights` without the fine head's."""
+        return {term: weight for term, weight in self.all_weights.items() if term != "fine"}
+
+    @property
+    def all_constants(self) -> dict[str, float]:
+        """Of the objective, defaults included."""
+        return OBJECTIVES[self.objective].resolve_constants(self.constants)
 
 
 Plan: TypeAlias = TrainingPlan | FittedSystem

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from hashsearch.training.reports import EpochReport, StepReport
     from hashsearch.training.trainer import TrainedNetwork
 
-__all__ = ["Trained", "train_encoder"]
+__all__ = ["RECIPE", "Trained", "train_encoder"]
+
+RECIPE = 1
+"""To be raised whenever one plan comes to train another network: what was trained by an older
+recipe is then trained anew."""
 
 
 @dataclass(frozen=True)

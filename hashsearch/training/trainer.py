@@ -149,6 +149,7 @@ class _Run:
             plan.n_bits,
             len(train_set.class_names),
             plan.objective_weights,
+            plan.constants,
         ).to(self.device)
         self.average = AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
         adversary = self.objective.adversary_parameters()
@@ -265,7 +266,7 @@ class _Run:
         if fines is not None:
             fine, other = torch.tanh(fines).chunk(2)
             n = len(rows)
-            terms["fine"] = self.plan.fine_weight * instance_discrimination(
+            terms["fine"] = self.plan.all_weights["fine"] * instance_discrimination(
                 fine, other, neighbours[:n, :n], self.plan.temperature
             )
         self.optimiser.zero_grad()
@@ -370,15 +371,11 @@ class _Run:
     def result(self) -> TrainedNetwork:
         network = self.network.cpu()
         network.load_state_dict(self.best_state)
-        weights = dict(self.objective.weights)
-        if self.plan.fine_bits:
-            weights["fine"] = self.plan.fine_weight
         return TrainedNetwork(
             network=network.eval(),
-            weights=weights,
+            weights=self.plan.all_weights,
             history=self.history,
             settings={
-                "backbone_weights": "none",
                 **{key: value for key, value in self.plan_record.items() if key != "weights"},
                 "device": self.device.type,
                 "precision": self.precision,
@@ -407,14 +404,12 @@ def _device(name: str) -> torch.device:
 
 
 def _plan_record(plan: TrainingPlan, backbone_weights: dict[str, str]) -> dict[str, Any]:
-    """The plan as JSON; of a file of weights not where it lies, but what is in it.
+    """The plan as JSON, with what it leaves to the objective's defaults.
 
-    Without weights it does not speak of them, so checkpoints from before there were any
-    can be gone on from.
+    Of a file of weights not where it lies, but what is in it.
     """
-    record = asdict(plan)
-    del record["backbone_weights"]
-    return record | backbone_weights
+    resolved = {"weights": plan.all_weights, "constants": plan.all_constants}
+    return asdict(plan) | resolved | backbone_weights
 
 
 def _identity(

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,13 @@ import pytest
 from bench_cases import CLASSES
 
 from hashsearch.bench import suite as suites
-from hashsearch.bench.report import group_runs, render, report_tables
+from hashsearch.bench.report import (
+    check_report,
+    group_runs,
+    render,
+    report_tables,
+    write_report,
+)
 from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
 from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.datasets.image_set import ImageSet
@@ -83,7 +91,9 @@ def run_all(path: Path, folder: Path, tell: Any = lambda *_: None) -> dict[Run, 
 
 
 def test_a_suite_is_every_combination_once(file: Path) -> None:
-    suite = load_suite(file, radius=3)
+    file.write_text(f"radius = 3\nbaselines = ['lsh']\n{SUITE}")
+    suite = load_suite(file)
+    assert suite.baselines == ("lsh",)
     assert (suite.name, suite.title, suite.text) == ("two", "Two systems", "What they do.")
     # lsh: 2 lengths, 2 seeds, 2 protocols; pixels have no length; dch: 2 protocols.
     assert len(suite.runs) == 8 + 4 + 2
@@ -177,6 +187,12 @@ BAD_SUITES = {
     "bits that are a word": (SUITE.replace("[8, 16]", '"8"'), "bits must be a list of int"),
     "no seeds": (SUITE.replace("[0, 1]", "[]"), "seeds must be a list of int"),
     "an unknown key of a run": (SUITE.replace("seeds", "seed"), "unknown: seed"),
+    "a radius of none": ("radius = -1\n" + SUITE, "radius must be a whole number"),
+    "a baseline of none": ("baselines = 'dch'\n" + SUITE, "baselines must be a list of names"),
+    "two plans of one place": (
+        SUITE + SUITE[SUITE.rindex("[[runs]]") :].replace("fine_bits", "epochs = 2, fine_bits"),
+        "two plans for held-out/dch-without-quantisation/16+0/seed-1; give one of them a name",
+    ),
     "a name for two": (
         SUITE.replace('["dch"]', '["dch", "lsh"]'),
         "a system of a name of its own is of one objective",
@@ -213,12 +229,13 @@ def test_without_a_file_each_objective_has_its_defaults() -> None:
 # --- the report ------------------------------------------------------------------------
 
 
-def record_of(run: Run, values: list[float | None], accuracy: float | None = None) -> Any:
+def record_of(values: list[float | None], accuracy: float | None, queries: str = "") -> Any:
     figure = {"value": float(np.mean([v for v in values if v is not None]))}
     epoch = {"epoch": 1, "seconds": 60.0, "adversary_accuracy": accuracy}
     return {
         "machine": {"cores": 2, "cpu": "a chip"},
-        "training": {"history": [epoch, epoch], "device": "cpu"},
+        "queries_sha256": queries,
+        "training": {"history": [epoch, epoch], "device": "cpu", "precision": "float32"},
         "result": {
             "radius": 2,
             "map": figure,
@@ -238,7 +255,7 @@ def recorded() -> tuple[suites.Suite, dict[Run, Any]]:
     for run in suite.runs:
         better = 0.2 if run.system == "adversarial" else 0.0
         values = (0.4 + better + rng.random(50) / 10).tolist()
-        records[run] = record_of(run, values, 0.7 if better else None)
+        records[run] = record_of(values, 0.7 if better else None)
     return suite, records
 
 
@@ -258,7 +275,7 @@ def test_groups_are_the_seeds_of_a_system(recorded: tuple[suites.Suite, Any]) ->
 def test_the_table_tests_each_system_against_its_rivals(
     recorded: tuple[suites.Suite, Any],
 ) -> None:
-    (table,) = report_tables(recorded[1])
+    (table,) = report_tables(*recorded)
     assert table.title.startswith("held-out: ")
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert "mAP less dch's" in table.columns
@@ -268,20 +285,81 @@ def test_the_table_tests_each_system_against_its_rivals(
         assert row["seeds"] == "2"
         assert row["mAP [95 %]"].startswith("0.6" if ours else "0.4")
         assert row["empty balls"] == "0.2500"
-        assert row["mAP less dch's"].startswith("+20." if ours else "") or not ours
-        assert row["p"] == ("< 0.001" if ours else "")
+        assert row["mAP less dch's"][:3] == ("+20" if ours else "")
+        assert row["p (dch)"] == ("< 0.001" if ours else "")
 
 
 def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite, Any]) -> None:
     suite, records = recorded
     page, plots = render([(suite, records)], "# Head", "plots")
     assert page.startswith("# Head\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs")
+    assert "trained on 2 cores of a chip (cpu, float32)" in page
     assert "points of mAP above dch at 16 + 64 bits" in page
     assert page.count("| adversarial |") == 2
     assert set(plots) == {"objectives-held-out.png", "objectives-discriminator.png"}
     for name, content in plots.items():
         assert f"(plots/{name})" in page
         assert content.startswith(b"\x89PNG")
+
+
+def test_seeds_that_ask_different_queries_are_compared_by_their_means() -> None:
+    suite = make_suite(["lsh", "dch"], bits=[16], seeds=[0, 1, 2], protocols=["unseen-types"])
+    records = {}
+    for run in suite.runs:
+        base = 0.5 + 0.1 * run.seed + (0.02 if run.system == "lsh" else 0.01 * run.seed)
+        records[run] = record_of([base, base, base], None, f"queries of {run.seed}")
+    (table,) = report_tables(suite, records)
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    # Means 0.52, 0.62, 0.72: 0.62 +- 4.303 * 0.1 / sqrt(3). Differences: 2, 1, 0 points.
+    assert row["mAP [95 %]"] == "0.6200 [0.3716, 0.8684]"
+    assert row["mAP less dch's"] == "+1.0 [-1.5, +3.5]"
+    assert row["p (dch)"] == "0.225"
+
+
+def test_pixels_and_the_same_item_are_reported(file: Path, tmp_path: Path) -> None:
+    records = run_all(file, tmp_path / "runs")
+    suite = load_suite(file)
+    ranking, leaky, same = report_tables(suite, records)
+    assert [table.title.split(":")[0] for table in (ranking, leaky, same)] == [
+        "held-out",
+        "seen-gallery",
+        "same-item",
+    ]
+    assert same.columns == ("system", "bits", "seeds", "recall@1", "recall@10")
+    assert [row[:3] for row in ranking.rows][2] == ("pixel-sad", "pixels", "2")
+    page, plots = render([(suite, records)], "# Head", "plots")
+    assert {"two-held-out.png", "two-same-item.png"} <= set(plots)
+    assert "### same-item: " in page
+
+
+def test_a_report_takes_no_other_files_place(file: Path) -> None:
+    check_report(file.parent)
+    page, *_ = write_report(file.parent)
+    assert "0 of 14 runs are recorded" in page.read_text()
+    check_report(file.parent)
+    page.write_text("My own page.")
+    with pytest.raises(SuiteError, match=r"README.md is no report"):
+        check_report(file.parent)
+    page.unlink()
+    (file.parent / "pyproject.toml").write_text("[project]\nname = 'x'")
+    with pytest.raises(SuiteError, match=r"pyproject.toml"):
+        check_report(file.parent)
+
+
+def test_an_encoder_of_other_images_is_refused(file: Path, tmp_path: Path) -> None:
+    run_all(file, tmp_path / "runs")
+    (encoder, *_) = (tmp_path / "cache" / "encoders").glob("dch-*.onnx")
+    (other, *_) = (tmp_path / "cache" / "encoders").glob("lsh-*.onnx")
+    shutil.rmtree(tmp_path / "runs")
+    encoder.write_bytes(other_images(other.read_bytes()))
+    with pytest.raises(LeakError, match="was trained on other images"):
+        run_all(file, tmp_path / "runs")
+
+
+def other_images(model: bytes) -> bytes:
+    """An encoder whose record names other training images."""
+    name = hashlib.sha256(training_splits(TRAIN, validation=80)[0].images.tobytes()).hexdigest()
+    return model.replace(name.encode(), b"0" * 64)
 
 
 def test_a_page_of_a_suite_that_never_ran_says_so(recorded: tuple[suites.Suite, Any]) -> None:

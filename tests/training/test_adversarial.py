@@ -248,7 +248,7 @@ def test_following_the_scramble_gradient_drives_the_discriminator_towards_chance
     assert values[-1] < values[0] / 10
 
 
-# --- weights ---------------------------------------------------------------------------
+# --- weights and constants -------------------------------------------------------------
 
 
 def test_it_is_known_by_its_name() -> None:
@@ -270,6 +270,18 @@ def test_weight_0_leaves_a_term_out(term: str) -> None:
 def test_an_unknown_term_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(ArgumentError, match=r"no term 'triplet'; it has classification, hamming"):
         objective(triplet=1.0)
+
+
+@pytest.mark.parametrize(("settling", "gamma"), [(False, 7.0), (True, 3.0)])
+def test_gamma_can_be_given(settling: bool, gamma: float) -> None:
+    constants = {"gamma": 7.0, "settled_gamma": 3.0}
+    made = Adversarial(N_FEATURES, N_BITS, N_CLASSES, constants=constants).double()
+    made.start_epoch(1, 1, settling=settling)
+    batch = outputs()
+    codes = torch.tanh(batch.semantic.detach())
+    found = values(made, batch, LABELS)
+    assert found["hamming"] == float(cauchy_cross_entropy(codes, same_label(LABELS), gamma))
+    assert found["quantisation"] == float(cauchy_quantisation(codes, gamma))
 
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])

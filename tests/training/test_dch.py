@@ -14,13 +14,10 @@ from hashsearch.training.objectives.dch import DeepCauchyHashing
 
 
 def values(
-    semantic: Tensor, labels: list[int], n_bits: int, *, gamma: float | None = None
+    semantic: Tensor, labels: list[int], n_bits: int, *, settling: bool = False, **constants: float
 ) -> dict[str, float]:
-    made = (
-        DeepCauchyHashing(3, n_bits, 4)
-        if gamma is None
-        else DeepCauchyHashing(3, n_bits, 4, gamma=gamma)
-    )
+    made = DeepCauchyHashing(3, n_bits, 4, constants=constants)
+    made.start_epoch(1, 1, settling=settling)
     outputs = Outputs(semantic, torch.zeros(len(labels), 3))
     found = made.terms(outputs, torch.tensor(labels), same_label(labels), seeded())
     return {term: float(value) for term, value in found.items()}
@@ -62,10 +59,21 @@ def test_the_terms_are_their_formulas(batch: tuple[Tensor, list[int]]) -> None:
     assert found == pytest.approx(plain_terms(outputs.tolist(), labels, 20.0), abs=1e-9)
 
 
-def test_gamma_can_be_given() -> None:
+@pytest.mark.parametrize(
+    ("constants", "settling", "gamma"),
+    [
+        ({"gamma": 5.0}, False, 5.0),
+        ({"gamma": 5.0}, True, 20.0),
+        ({"settled_gamma": 3.0}, False, 20.0),
+        ({"settled_gamma": 3.0}, True, 3.0),
+        ({}, True, 20.0),
+    ],
+)
+def test_gamma_can_be_given(constants: dict[str, float], settling: bool, gamma: float) -> None:
     outputs, labels = torch.randn(5, 8, generator=seeded(), dtype=torch.float64), [0, 0, 1, 1, 2]
-    expected = plain_terms(outputs.tolist(), labels, 5.0)
-    assert values(outputs, labels, 8, gamma=5.0) == pytest.approx(expected)
+    expected = plain_terms(outputs.tolist(), labels, gamma)
+    found = values(outputs, labels, 8, settling=settling, **constants)
+    assert found == pytest.approx(expected)
 
 
 def test_the_terms_worked_out_by_hand() -> None:
@@ -85,9 +93,4 @@ def test_the_terms_worked_out_by_hand() -> None:
 def test_defaults() -> None:
     assert OBJECTIVES["dch"] is DeepCauchyHashing
     assert DeepCauchyHashing.default_weights == {"hamming": 1.0, "quantisation": 0.1}
-
-
-def test_settling_epochs_change_nothing() -> None:
-    made = DeepCauchyHashing(3, 8, 4)
-    made.start_epoch(21, 28, settling=True)
-    assert made.gamma == 20.0
+    assert DeepCauchyHashing.default_constants == {"gamma": 20.0, "settled_gamma": 20.0}

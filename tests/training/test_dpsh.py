@@ -30,7 +30,7 @@ def plain_likelihood(outputs: list[list[float]], labels: list[int]) -> float:
 
 def plain_quantisation(outputs: list[list[float]]) -> float:
     squares = [((1 if value >= 0 else -1) - value) ** 2 for row in outputs for value in row]
-    return sum(squares) / len(squares)
+    return sum(squares) / len(outputs)
 
 
 @given(batches())
@@ -61,14 +61,24 @@ def test_the_likelihood_worked_out_by_hand() -> None:
 def test_quantisation_worked_out_by_hand() -> None:
     outputs = torch.tensor([[1.0, -1.0], [0.0, -3.0], [0.5, -0.0]])
     # The sign of both zeros is 1, as the bit is.
-    assert float(squared_quantisation(outputs)) == pytest.approx((1 + 4 + 0.25 + 1) / 6)
+    assert float(squared_quantisation(outputs)) == pytest.approx((0 + (1 + 4) + (0.25 + 1)) / 3)
 
 
 def test_an_output_of_0_is_drawn_to_the_bit_that_it_gives() -> None:
     outputs = torch.zeros(1, 2, requires_grad=True)
     squared_quantisation(outputs).backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
     assert outputs.grad is not None
-    assert outputs.grad.tolist() == [[-1.0, -1.0]]
+    assert outputs.grad.tolist() == [[-2.0, -2.0]]
+
+
+def test_a_bit_is_drawn_to_its_corner_as_much_whatever_the_length_of_the_code() -> None:
+    pulls = []
+    for n_bits in (8, 64):
+        outputs = torch.full((4, n_bits), 0.5, requires_grad=True)
+        squared_quantisation(outputs).backward()  # type: ignore[no-untyped-call]  # as above
+        assert outputs.grad is not None
+        pulls.append(float(outputs.grad[0, 0]))
+    assert pulls == [-0.25, -0.25]
 
 
 @pytest.mark.parametrize(("labels", "expected"), [([0, 0], 0.0), ([0, 1], 5e7)])
@@ -103,4 +113,4 @@ def test_the_terms_are_those_of_the_outputs_themselves() -> None:
 
 def test_defaults() -> None:
     assert OBJECTIVES["dpsh"] is PairwiseSupervisedHashing
-    assert PairwiseSupervisedHashing.default_weights == {"likelihood": 1.0, "quantisation": 0.1}
+    assert PairwiseSupervisedHashing.default_weights == {"likelihood": 1.0, "quantisation": 0.002}

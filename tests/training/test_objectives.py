@@ -47,7 +47,7 @@ def gradient(loss: Tensor, semantic: Tensor) -> Tensor:
     return semantic.grad
 
 
-# --- names and weights -----------------------------------------------------------------
+# --- names, weights and constants ------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -72,6 +72,22 @@ def test_an_unknown_term_is_refused_and_the_known_ones_are_named(name: str) -> N
     known = ", ".join(OBJECTIVES[name].default_weights)
     with pytest.raises(ArgumentError, match=f"{name} has no term 'triplet'; it has {known}"):
         objective(name, triplet=1.0)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_constants_that_are_not_given_are_the_defaults(name: str) -> None:
+    defaults = OBJECTIVES[name].default_constants
+    assert objective(name).constants == defaults
+    for constant in defaults:
+        made = OBJECTIVES[name](N_FEATURES, N_BITS, N_CLASSES, constants={constant: 7})
+        assert made.constants == {**defaults, constant: 7.0}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_an_unknown_constant_is_refused_and_the_known_ones_are_named(name: str) -> None:
+    known = ", ".join(OBJECTIVES[name].default_constants) or "none"
+    with pytest.raises(ArgumentError, match=f"{name} has no constant 'tau'; it has {known}$"):
+        OBJECTIVES[name](N_FEATURES, N_BITS, N_CLASSES, constants={"tau": 1.0})
 
 
 # --- any batch -------------------------------------------------------------------------
@@ -138,7 +154,7 @@ def test_following_the_gradient_parts_strangers_and_joins_neighbours(name: str) 
 PLAN = TrainingPlan(
     n_bits=N_BITS,
     fine_bits=0,
-    epochs=5,
+    epochs=8,
     settle_epochs=0,
     batch_size=16,
     device="cpu",

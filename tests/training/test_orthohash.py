@@ -82,6 +82,15 @@ def test_the_term_has_the_papers_margin_and_scale_and_the_classes_codes() -> Non
     )
 
 
+def test_margin_and_scale_can_be_given() -> None:
+    semantic = torch.randn(5, N_BITS, generator=seeded())
+    labels = [2, 0, 1, 1, 0]
+    made = OrthoHash(N_FEATURES, N_BITS, N_CLASSES, constants={"margin": 0.4, "scale": 3.0})
+    assert terms(made, semantic, labels)["cosine"] == margin_cosine_cross_entropy(
+        semantic, torch.tensor(labels), hash_centres(N_CLASSES, N_BITS), margin=0.4, scale=3.0
+    )
+
+
 @pytest.mark.parametrize("labels", [[0, 0, 1, 2], [1, 1, 1, 1]])
 def test_gradients_are_those_of_finite_differences(labels: list[int]) -> None:
     outputs = torch.randn(4, N_BITS, generator=seeded(), dtype=torch.float64, requires_grad=True)

@@ -38,10 +38,11 @@ class Adversarial(Objective):
         n_classes: number of item types.
         weights: weight of each term that differs from :attr:`default_weights`; 0 trains
             without it.
-        gamma: scale of the Cauchy distribution, in bits (20 in Cao et al. 2018).
-        settled_gamma: the same in the settling epochs. The smaller it is, the more the loss
-            cares for neighbours that are nearly in one ball: more of them come within a
-            small radius, and fewer strangers are kept apart by degrees.
+        constants: those that differ from :attr:`default_constants`. ``gamma``: scale of the
+            Cauchy distribution, in bits (20 in Cao et al. 2018). ``settled_gamma``: the same
+            in the settling epochs. The smaller it is, the more the loss cares for neighbours
+            that are nearly in one ball: more of them come within a small radius, and fewer
+            strangers are kept apart by degrees.
     """
 
     name = "adversarial"
@@ -51,6 +52,7 @@ class Adversarial(Objective):
         "quantisation": 0.1,
         "adversarial": 0.2,
     }
+    default_constants = {"gamma": 20.0, "settled_gamma": 2.0}  # noqa: RUF012 - as above
 
     def __init__(
         self,
@@ -58,13 +60,10 @@ class Adversarial(Objective):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
-        *,
-        gamma: float = 20.0,
-        settled_gamma: float = 2.0,
+        constants: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights)
-        self.gamma = self._gamma = gamma
-        self._settled_gamma = settled_gamma
+        super().__init__(n_features, n_bits, n_classes, weights, constants)
+        self.gamma = self.constants["gamma"]
         self.classifier = nn.Linear(n_bits, n_classes)
         self.discriminator = Discriminator(n_features, n_bits)
 
@@ -87,7 +86,7 @@ class Adversarial(Objective):
     def start_epoch(self, epoch: int, epochs: int, *, settling: bool) -> None:
         """See :meth:`Objective.start_epoch`."""
         del epoch, epochs
-        self.gamma = self._settled_gamma if settling else self._gamma
+        self.gamma = self.constants["settled_gamma" if settling else "gamma"]
 
     def adversary(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
+import sys
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from hashsearch.errors import ArgumentError
 
-__all__ = ["Objective", "Outputs"]
+__all__ = ["Objective", "Outputs", "is_number"]
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,22 @@ class Outputs:
 
 
 class Objective(nn.Module, ABC):
-    """Loss terms, their weights, and whatever they train beside the network.
+    """Loss terms, their weights and constants, and whatever they train beside the network.
 
     Args:
         n_features: width of the backbone's features.
         n_bits: length of the semantic code.
         n_classes: number of item types.
         weights: weights that differ from :attr:`default_weights`; 0 leaves a term out.
+        constants: constants that differ from :attr:`default_constants`.
 
     Raises:
-        ArgumentError: an unknown term, or a weight that is negative or not finite.
+        ArgumentError: see :meth:`resolve_weights` and :meth:`resolve_constants`.
     """
 
     name: ClassVar[str]
     default_weights: ClassVar[dict[str, float]]
+    default_constants: ClassVar[dict[str, float]] = {}
 
     def __init__(
         self,
@@ -56,20 +58,51 @@ class Objective(nn.Module, ABC):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
+        constants: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
         del n_features, n_bits, n_classes  # for those that train layers of their own
-        for term, weight in (weights or {}).items():
-            if term not in self.default_weights:
+        self.weights = self.resolve_weights(weights or {})
+        self.constants = self.resolve_constants(constants or {})
+
+    @classmethod
+    def resolve_weights(cls, weights: dict[str, float], **further: float) -> dict[str, float]:
+        """The weight of every term.
+
+        Args:
+            weights: those that differ from :attr:`default_weights`.
+            further: terms beside the objective's own, and their default weights.
+
+        Raises:
+            ArgumentError: an unknown term, or a weight that is negative or no finite number.
+        """
+        defaults = {**cls.default_weights, **further}
+        _check_names(weights, defaults, cls.name, "term")
+        for term, weight in weights.items():
+            if not is_number(weight) or weight < 0:
                 raise ArgumentError(
-                    f"objective {self.name} has no term {term!r}; "
-                    f"it has {', '.join(self.default_weights)}"
+                    f"the weight of {term} must be a number from 0 up, not {weight!r}"
                 )
-            if not 0 <= weight < math.inf:
-                raise ArgumentError(
-                    f"the weight of {term} must be a number from 0 up, not {weight}"
-                )
-        self.weights = {**self.default_weights, **(weights or {})}
+        return {**defaults, **{term: float(weight) for term, weight in weights.items()}}
+
+    @classmethod
+    def resolve_constants(cls, constants: dict[str, float]) -> dict[str, float]:
+        """The value of every constant of the loss.
+
+        Args:
+            constants: those that differ from :attr:`default_constants`.
+
+        Raises:
+            ArgumentError: an unknown constant, or a value that is no finite number above 0.
+        """
+        _check_names(constants, cls.default_constants, cls.name, "constant")
+        for name, value in constants.items():
+            if not is_number(value) or value <= 0:
+                raise ArgumentError(f"the constant {name} must be a number above 0, not {value!r}")
+        return {
+            **cls.default_constants,
+            **{name: float(value) for name, value in constants.items()},
+        }
 
     @abstractmethod
     def terms(
@@ -130,3 +163,21 @@ class Objective(nn.Module, ABC):
     def adversary_parameters(self) -> list[nn.Parameter]:
         """What :meth:`adversary` trains; the trainer gives it an optimiser of its own."""
         return []
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a finite int or float; a bool is none, though Python counts it as an int."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    # Compared, not converted: an int too large for a float has no infinity to become.
+    return abs(value) <= sys.float_info.max
+
+
+def _check_names(given: Any, known: dict[str, float], objective: str, kind: str) -> None:
+    if not isinstance(given, dict):
+        raise ArgumentError(f"{kind}s must be a table of names and numbers, not {given!r}")
+    for name in given:
+        if name not in known:
+            raise ArgumentError(
+                f"objective {objective} has no {kind} {name!r}; it has {', '.join(known) or 'none'}"
+            )

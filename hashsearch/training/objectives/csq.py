@@ -30,6 +30,7 @@ class CentralSimilarityQuantisation(Objective):
         n_classes: number of item types.
         weights: weight of each term that differs from :attr:`default_weights`; 0 trains
             without it.
+        constants: of which it has none.
 
     Raises:
         ArgumentError: there are fewer codes of K bits than item types.
@@ -45,8 +46,9 @@ class CentralSimilarityQuantisation(Objective):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
+        constants: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights)
+        super().__init__(n_features, n_bits, n_classes, weights, constants)
         self.register_buffer("centres", hash_centres(n_classes, n_bits))
 
     def terms(

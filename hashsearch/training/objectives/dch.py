@@ -28,12 +28,14 @@ class DeepCauchyHashing(Objective):
         n_classes: number of item types.
         weights: weight of each term that differs from :attr:`default_weights`; 0 trains
             without it.
-        gamma: scale of the Cauchy distribution, in bits (20 in the authors' script). It
-            stays the same in the settling epochs.
+        constants: those that differ from :attr:`default_constants`. ``gamma``: scale of the
+            Cauchy distribution, in bits (20 in the authors' script). ``settled_gamma``: the
+            same in the settling epochs, where it stays what it was unless told otherwise.
     """
 
     name = "dch"
     default_weights = {"hamming": 1.0, "quantisation": 0.1}  # noqa: RUF012 - read only
+    default_constants = {"gamma": 20.0, "settled_gamma": 20.0}  # noqa: RUF012 - as above
 
     def __init__(
         self,
@@ -41,11 +43,10 @@ class DeepCauchyHashing(Objective):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
-        *,
-        gamma: float = 20.0,
+        constants: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights)
-        self.gamma = gamma
+        super().__init__(n_features, n_bits, n_classes, weights, constants)
+        self.gamma = self.constants["gamma"]
 
     def terms(
         self, outputs: Outputs, labels: Tensor, neighbours: Tensor, generator: torch.Generator
@@ -61,3 +62,8 @@ class DeepCauchyHashing(Objective):
             if self.weights["quantisation"]:
                 terms["quantisation"] = cauchy_quantisation(codes, self.gamma)
         return terms
+
+    def start_epoch(self, epoch: int, epochs: int, *, settling: bool) -> None:
+        """See :meth:`Objective.start_epoch`."""
+        del epoch, epochs
+        self.gamma = self.constants["settled_gamma" if settling else "gamma"]

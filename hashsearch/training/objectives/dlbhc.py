@@ -28,6 +28,7 @@ class BinaryHashCodes(Objective):
         n_classes: number of item types.
         weights: weight of each term that differs from :attr:`default_weights`; 0 trains
             without it.
+        constants: of which it has none.
     """
 
     name = "dlbhc"
@@ -39,8 +40,9 @@ class BinaryHashCodes(Objective):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
+        constants: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights)
+        super().__init__(n_features, n_bits, n_classes, weights, constants)
         self.classifier = nn.Linear(n_bits, n_classes)
 
     def terms(

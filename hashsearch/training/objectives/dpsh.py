@@ -35,7 +35,9 @@ def pairwise_likelihood(outputs: Tensor, neighbours: Tensor) -> Tensor:
 
 
 def squared_quantisation(outputs: Tensor) -> Tensor:
-    """``mean of (sign(u) - u)**2`` over items and bits; the sign of 0 is 1, as a code's bit is.
+    """``mean of sum over k of (sign(u_ik) - u_ik)**2`` over the items.
+
+    The sign of 0 is 1, as a code's bit is.
 
     Args:
         outputs: u, float ``(n, K)``.
@@ -44,7 +46,7 @@ def squared_quantisation(outputs: Tensor) -> Tensor:
         A scalar.
     """
     signs = torch.where(outputs >= 0, 1.0, -1.0).to(outputs.dtype)
-    return (signs - outputs).square().mean()
+    return (signs - outputs).square().sum(dim=1).mean()
 
 
 class PairwiseSupervisedHashing(Objective):
@@ -52,13 +54,13 @@ class PairwiseSupervisedHashing(Objective):
 
     - ``likelihood``: :func:`pairwise_likelihood`.
     - ``quantisation``: :func:`squared_quantisation`; its weight is the paper's eta, over
-      means where the paper has sums. The authors' group takes eta = 10 for 5,000 training
-      images (github.com/jiangqy/DPSH-pytorch): a mean over pairs, and over items and 48
-      bits, makes that 10 / 5,000 * 48, which is 0.1.
+      means where the paper has sums. The authors' group takes eta = 10 for N = 5,000 training
+      images (github.com/jiangqy/DPSH-pytorch): where N**2 pairs become a mean over pairs, and
+      N items a mean over items, that is 10 / 5,000, which is 0.002 at any length of code.
     """
 
     name = "dpsh"
-    default_weights = {"likelihood": 1.0, "quantisation": 0.1}  # noqa: RUF012 - read only
+    default_weights = {"likelihood": 1.0, "quantisation": 0.002}  # noqa: RUF012 - read only
 
     def terms(
         self, outputs: Outputs, labels: Tensor, neighbours: Tensor, generator: torch.Generator

@@ -31,8 +31,8 @@ class OrthoHash(Objective):
         n_classes: number of item types.
         weights: weight of each term that differs from :attr:`default_weights`; 0 trains
             without it.
-        margin: m, on the scale of a cosine.
-        scale: s, of the cosines.
+        constants: those that differ from :attr:`default_constants`. ``margin``: m, on the
+            scale of a cosine. ``scale``: s, of the cosines.
 
     Raises:
         ArgumentError: there are fewer codes of K bits than item types.
@@ -40,6 +40,7 @@ class OrthoHash(Objective):
 
     name = "orthohash"
     default_weights = {"cosine": 1.0}  # noqa: RUF012 - read only
+    default_constants = {"margin": 0.2, "scale": 8.0}  # noqa: RUF012 - as above
     codewords: Tensor
 
     def __init__(
@@ -48,13 +49,9 @@ class OrthoHash(Objective):
         n_bits: int,
         n_classes: int,
         weights: dict[str, float] | None = None,
-        *,
-        margin: float = 0.2,
-        scale: float = 8.0,
+        constants: dict[str, float] | None = None,
     ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights)
-        self._margin = margin
-        self._scale = scale
+        super().__init__(n_features, n_bits, n_classes, weights, constants)
         self.register_buffer("codewords", hash_centres(n_classes, n_bits))
 
     @staticmethod
@@ -71,7 +68,7 @@ class OrthoHash(Objective):
         if not self.weights["cosine"]:
             return {}
         loss = margin_cosine_cross_entropy(
-            outputs.semantic, labels, self.codewords, self._margin, self._scale
+            outputs.semantic, labels, self.codewords, **self.constants
         )
         return {"cosine": loss}
 
