@@ -401,11 +401,11 @@ def _bench_suites(files: Sequence[Path], data_dir: Path | None, *, as_json: bool
     folders = list(dict.fromkeys(folder for folder, _ in loaded))
     for folder in folders:
         check_report(folder)
-    train = fashion_mnist.load("train", data_dir)
+    train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
     documents = []
     for folder, suite in loaded:
-        documents += _run_suite(suite, train, folder / RUNS, as_json=as_json)
-        record_duplicates(folder, train, fashion_mnist.sample())
+        documents += _run_suite(suite, train, test, folder / RUNS, as_json=as_json)
+        record_duplicates(folder, train, test)
     for folder in folders:
         page, *_ = write_report(folder)
         click.echo(f"Wrote {page}", err=True)
@@ -430,24 +430,26 @@ def _bench_objectives(
     from hashsearch.datasets import fashion_mnist
 
     suite = make_suite(objectives, bits=bits, seeds=seeds, protocols=protocols, radius=radius)
-    documents = _run_suite(suite, fashion_mnist.load("train", data_dir), folder, as_json=as_json)
+    train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
+    documents = _run_suite(suite, train, test, folder, as_json=as_json)
     if as_json:
         _print_json(documents)
 
 
-def _run_suite(suite: Suite, train: ImageSet, folder: Path, *, as_json: bool) -> list[Any]:
+def _run_suite(
+    suite: Suite, train: ImageSet, test: ImageSet, folder: Path, *, as_json: bool
+) -> list[Any]:
     """Run what is not recorded, and print the tables unless all is to be one document."""
     from hashsearch import console
     from hashsearch.bench.report import report_tables
     from hashsearch.bench.suite import run_suite
-    from hashsearch.datasets import fashion_mnist
 
     with console.stages() as tell:
         records = run_suite(
             suite,
             folder,
             train=train,
-            test=fashion_mnist.sample(),
+            test=test,
             dataset="fashion-mnist",
             progress=tell,
             on_run=lambda run, _: click.echo(f"Recorded {folder / run.path}", err=True),

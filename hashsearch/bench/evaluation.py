@@ -15,7 +15,7 @@ from hashsearch.bench.quality import (
     recall_of_own,
     same_item_recall,
 )
-from hashsearch.metrics import average_precision, precision_at
+from hashsearch.metrics import DistanceHistogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,10 +74,10 @@ def evaluate_pixel_sad(task: Task) -> dict[str, Any]:
         labels = task.query_labels[start : start + len(distance)]
         relevant = labels[:, None] == task.gallery.labels[None, :]
         # Ranks in place of distances: a histogram of 200,000 grey levels has nothing to tell.
-        ranks = _dense(distance)
-        precisions.append(average_precision(ranks, relevant))
+        histogram = DistanceHistogram.of(_dense(distance), relevant)
+        precisions.append(histogram.average_precision())
         for k, blocks in first.items():
-            blocks.append(precision_at(ranks, relevant, k))
+            blocks.append(histogram.precision_at(k))
         start += len(distance)
     values = np.concatenate(precisions)
     return {

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.bench.quality import json_number
 from hashsearch.bench.statistics import pooled_shares
 from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.errors import ArgumentError
@@ -154,6 +155,6 @@ def _at(radius: int, shares: PooledShares, of_kind: npt.NDArray[np.int64]) -> di
 def _curve(shares: PooledShares) -> dict[str, list[float | None]]:
     """Shares and their intervals as lists that JSON can hold."""
     return {
-        name: [None if math.isnan(value) else value for value in values.tolist()]
+        name: [json_number(value) for value in values.tolist()]
         for name, values in shares._asdict().items()
     }

@@ -91,7 +91,7 @@ def _precision_recall(entry: dict[str, Any]) -> bytes:
 def _against_radius(entry: dict[str, Any]) -> bytes:
     """Mean precision and mean recall against the radius."""
     figure, axes = new_figure("Precision and recall against the radius", _measured(entry))
-    curve, radius = entry["curve"], entry["radius"]
+    curve = entry["curve"]
     axes.plot(
         curve["radius"],
         curve["precision"],
@@ -101,14 +101,7 @@ def _against_radius(entry: dict[str, Any]) -> bytes:
         label="precision (0 if empty)",
     )
     axes.plot(curve["radius"], curve["recall"], "s--", color=_ORANGE, markersize=4, label="recall")
-    axes.axvline(radius, color=_BLACK, linewidth=1, linestyle=":", label=f"radius used: {radius}")
-    axes.set_xlabel("radius (bits of the semantic code)")
-    axes.set_ylabel("mean over queries")
-    axes.set_xlim(-0.5, curve["radius"][-1] + 0.5)
-    axes.set_ylim(0, 1.02)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _percent(axes.yaxis)
-    axes.legend(loc="best", frameon=False)
+    _over_radii(axes, entry, "mean over queries")
     return png_of(figure)
 
 
@@ -119,7 +112,7 @@ def _judged_pairs(entry: dict[str, Any]) -> bytes:
         f"{entry['queries']:,} queries, {entry['relevant']:,} relevant and "
         f"{entry['irrelevant']:,} irrelevant pairs; bands: 95 % interval over queries",
     )
-    curve, radius = entry["curve"], entry["radius"]
+    curve = entry["curve"]
     for kind, wrong, colour, style in (
         ("relevant", "relevant_outside", _BLUE, "o-"),
         ("irrelevant", "irrelevant_inside", _ORANGE, "s--"),
@@ -133,15 +126,21 @@ def _judged_pairs(entry: dict[str, Any]) -> bytes:
             axes.fill_between(
                 curve["radius"], shares["low"], shares["high"], color=colour, alpha=0.2, linewidth=0
             )
+    _over_radii(axes, entry, "share of the pairs")
+    return png_of(figure)
+
+
+def _over_radii(axes: Axes, entry: dict[str, Any], what: str) -> None:
+    """Finish axes of shares against the radius, and mark the one that was used."""
+    radius = entry["radius"]
     axes.axvline(radius, color=_BLACK, linewidth=1, linestyle=":", label=f"radius used: {radius}")
     axes.set_xlabel("radius (bits of the semantic code)")
-    axes.set_ylabel("share of the pairs")
-    axes.set_xlim(-0.5, curve["radius"][-1] + 0.5)
+    axes.set_ylabel(what)
+    axes.set_xlim(-0.5, entry["curve"]["radius"][-1] + 0.5)
     axes.set_ylim(0, 1.02)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _percent(axes.yaxis)
     axes.legend(loc="best", frameon=False)
-    return png_of(figure)
 
 
 def _latency(result: dict[str, Any]) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "count_distances",
     "estimate",
+    "json_number",
     "one_order_keys",
     "one_order_map",
     "quality",
@@ -51,9 +52,9 @@ def estimate(values: npt.NDArray[np.float64], *, seed: int = 0) -> dict[str, Any
     average = mean(values)
     low, high = bootstrap_interval(values, seed=seed)
     return {
-        "value": _number(average.value),
-        "low": _number(low),
-        "high": _number(high),
+        "value": json_number(average.value),
+        "low": json_number(low),
+        "high": json_number(high),
         "defined": average.defined,
         "undefined": average.undefined,
     }
@@ -159,8 +160,8 @@ def quality_of(histogram: DistanceHistogram, *, radius: int, seed: int = 0) -> d
         },
         "curve": {
             "radius": list(range(len(precision))),
-            "precision": [_number(value) for value in precision],
-            "recall": [_number(value) for value in recall],
+            "precision": [json_number(value) for value in precision],
+            "recall": [json_number(value) for value in recall],
         },
     }
 
@@ -285,6 +286,6 @@ def recall_of_own(
     }
 
 
-def _number(value: float) -> float | None:
-    """A float that JSON can hold."""
+def json_number(value: float) -> float | None:
+    """The value, or None where it is NaN, which JSON cannot hold."""
     return None if math.isnan(value) else float(value)

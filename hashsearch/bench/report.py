@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from hashsearch.bench.protocols import PROTOCOLS
 from hashsearch.bench.report_plots import against_bits, discriminators
 from hashsearch.bench.statistics import holm, over_seeds, paired_test
 from hashsearch.bench.suite import load_suite, read_runs
-from hashsearch.bench.tables import Table
+from hashsearch.bench.tables import Table, interval
 from hashsearch.datasets.duplicates import duplicates
 from hashsearch.errors import SuiteError
 from hashsearch.files import write_atomically
@@ -35,6 +35,7 @@ __all__ = [
     "record_duplicates",
     "render",
     "report_tables",
+    "summarise",
     "write_report",
 ]
 
@@ -94,6 +95,11 @@ class Group:
             dtype=np.float64,
         )
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Mean average precision with its interval; see :func:`summarise`."""
+        return summarise(self.values(), same_queries=self.same_queries)
+
     def mean_of(self, *keys: str) -> float | None:
         """Mean over the seeds of an estimate in the results, or of a bare figure."""
         values = []
@@ -123,17 +129,36 @@ def group_runs(records: Mapping[Run, dict[str, Any]]) -> list[Group]:
     return list(groups.values())
 
 
-def report_tables(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> list[Table]:
-    """A table a protocol, of the runs that are recorded."""
+@dataclass(frozen=True)
+class _Section:
+    """What the report says of one protocol: a table, its groups, and a finding or nothing."""
+
+    groups: list[Group]
+    table: Table
+    finding: str
+
+
+def _sections(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> dict[str, _Section]:
+    """By protocol, of the runs that are recorded."""
     groups = group_runs(records)
-    made = []
+    made = {}
     for name, protocol in PROTOCOLS.items():
         chosen = [group for group in groups if group.protocol == name]
         if chosen and protocol.neighbours == "same-item":
-            made.append(_same_item(name, chosen))
+            made[name] = _Section(chosen, _same_item(name, chosen), "")
         elif chosen:
-            made.append(_ranking(name, chosen, suite.baselines))
+            # A test takes a while: the table and the finding share them.
+            tests = {
+                baseline: [_against(group, chosen, baseline) for group in chosen]
+                for baseline in suite.baselines
+            }
+            made[name] = _Section(chosen, _ranking(name, chosen, tests), _finding(chosen, tests))
     return made
+
+
+def report_tables(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> list[Table]:
+    """A table a protocol, of the runs that are recorded."""
+    return [section.table for section in _sections(suite, records).values()]
 
 
 def render(
@@ -152,33 +177,25 @@ def render(
     parts = [head.strip()]
     plots: dict[str, bytes] = {}
     for suite, records in suites:
-        parts.append(f"## {suite.title}")
-        if suite.text:
-            parts.append(suite.text)
-        parts.append(_progress(suite, records))
-        groups = group_runs(records)
-        for table in report_tables(suite, records):
-            protocol = table.title.split(":")[0]
-            chosen = [group for group in groups if group.protocol == protocol]
-            parts.append(f"### {table.title}")
-            if PROTOCOLS[protocol].neighbours == "same-type":
-                parts += [finding for finding in [_finding(chosen, suite.baselines)] if finding]
-            parts.append(_markdown(table))
-            if table.note:
-                parts.append(table.note)
-            if len({group.n_bits for group in chosen if group.n_bits}) > 1:
+        parts += [f"## {suite.title}", suite.text, _progress(suite, records)]
+        for protocol, section in _sections(suite, records).items():
+            table = section.table
+            parts += [f"### {table.title}", section.finding, _markdown(table), table.note]
+            if len({group.n_bits for group in section.groups if group.n_bits}) > 1:
                 name = f"{suite.name}-{protocol}.png"
-                plots[name] = against_bits(chosen, protocol)
+                plots[name] = against_bits(section.groups, protocol)
                 parts.append(f"![{protocol}]({plots_folder}/{name})")
         judged = {  # protocols of one training share it
-            (group.system, group.code): group for group in groups if any(_accuracies(group))
+            (group.system, group.code): group
+            for group in group_runs(records)
+            if any(_accuracies(group))
         }
         if judged:
             name = f"{suite.name}-discriminator.png"
             plots[name] = discriminators({_label(g): _accuracies(g) for g in judged.values()})
             parts.append("### How often the discriminator is right")
             parts.append(f"![Accuracy of the discriminator]({plots_folder}/{name})")
-    return "\n\n".join(parts) + "\n", plots
+    return "\n\n".join(part for part in parts if part) + "\n", plots
 
 
 def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
@@ -196,11 +213,10 @@ def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
     return f"`{suite.name}.toml`: {done}{where}."
 
 
-def _ranking(protocol: str, groups: list[Group], baselines: Sequence[str]) -> Table:
+def _ranking(protocol: str, groups: list[Group], tests: _Tests) -> Table:
     radii = [r["result"].get("radius") for group in groups for r in group.records.values()]
     radius = next((radius for radius in radii if radius is not None), "-")
-    tests = {name: [_against(group, groups, name) for group in groups] for name in baselines}
-    shown = [name for name in baselines if any(tests[name])]
+    shown = [name for name in tests if any(tests[name])]
     every = [test for name in shown for test in tests[name] if test and test.p_value is not None]
     adjusted = dict(zip(map(id, every), holm([test.p_value or 0.0 for test in every]), strict=True))
     rows = []
@@ -214,7 +230,7 @@ def _ranking(protocol: str, groups: list[Group], baselines: Sequence[str]) -> Ta
                 group.system,
                 group.code,
                 str(len(group.records)),
-                _interval(_summary(group.values(), same_queries=group.same_queries)),
+                interval(group.summary),
                 _share(group.mean_of("precision_within")),
                 _share(group.mean_of("recall_within")),
                 _share(group.mean_of("empty_balls")),
@@ -256,7 +272,6 @@ def _same_item(protocol: str, groups: list[Group]) -> Table:
 class _Difference:
     """Of mAP, between a group and a baseline; low and high are None where unknown."""
 
-    baseline: str
     seeds: int
     value: float
     low: float | None
@@ -267,6 +282,10 @@ class _Difference:
         if self.low is None or self.high is None:
             return f"{100 * self.value:+.1f}"
         return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
+
+
+_Tests: TypeAlias = dict[str, list[_Difference | None]]
+"""By baseline: each group of a table against it, None where there is nothing to compare."""
 
 
 def _against(group: Group, groups: list[Group], baseline: str) -> _Difference | None:
@@ -282,36 +301,40 @@ def _against(group: Group, groups: list[Group], baseline: str) -> _Difference | 
     if not seeds or others[0] is group:
         return None
     ours, theirs = group.values(seeds), others[0].values(seeds)
-    summary = _summary(ours - theirs, same_queries=group.same_queries)
+    summary = summarise(ours - theirs, same_queries=group.same_queries)
     if summary["value"] is None:
         return None
-    if group.same_queries:
+    if group.same_queries or len(seeds) == 1:
         p_value = paired_test(ours, theirs)["p_value"]
     else:
-        means = np.nanmean(ours - theirs, axis=1)
-        p_value = float(ttest_1samp(means, 0.0).pvalue) if len(means) > 1 else None
+        p_value = float(ttest_1samp(np.nanmean(ours - theirs, axis=1), 0.0).pvalue)
     low, high = summary["low"], summary["high"]
-    return _Difference(baseline, len(seeds), summary["value"], low, high, p_value)
+    return _Difference(len(seeds), summary["value"], low, high, p_value)
 
 
-def _summary(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[str, Any]:
-    """Mean and interval of ``float64 (seeds, q)``."""
-    if same_queries:
+def summarise(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[str, Any]:
+    """Mean and 95 % interval of ``float64 (seeds, q)``, as ``value``, ``low`` and ``high``.
+
+    Args:
+        values: one row a seed.
+        same_queries: whether a column is one query. Where each seed has queries of its own,
+            its mean is all that others can be compared by: Student's t over the means.
+    """
+    if same_queries or len(values) == 1:
         return dict(over_seeds(values))
-    # Each seed has queries of its own, so its mean is all that others can be compared by.
     means = np.nanmean(values, axis=1)
     half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means))
     mean = float(means.mean())
     return {"value": mean, "low": float(mean - half), "high": float(mean + half)}
 
 
-def _finding(groups: list[Group], baselines: Sequence[str]) -> str:
+def _finding(groups: list[Group], tests: _Tests) -> str:
     """What the table says of the paper's claim, in a sentence a length of code."""
     said = []
-    for group in groups:
-        for baseline in baselines if group.system == _SUBJECT else ():
-            test = _against(group, groups, baseline)
-            if test is None:
+    for number, group in enumerate(groups):
+        for baseline, differences in tests.items():
+            test = differences[number]
+            if group.system != _SUBJECT or test is None:
                 continue
             clear = test.low is not None and test.high is not None and test.low * test.high > 0
             sides = "above" if test.value > 0 else "below"
@@ -341,14 +364,6 @@ def _markdown(table: Table) -> str:
     rule = ["---", "---:", *("---:" for _ in table.columns[2:])]
     lines = [table.columns, rule, *table.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _interval(summary: Mapping[str, Any]) -> str:
-    if summary["value"] is None:
-        return "-"
-    if summary["low"] is None or np.isnan(summary["low"]):
-        return f"{summary['value']:.4f}"
-    return f"{summary['value']:.4f} [{summary['low']:.4f}, {summary['high']:.4f}]"
 
 
 def _p(value: float | None) -> str:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hashsearch.bench.plots import COLOURS, new_figure, png_of
-from hashsearch.bench.statistics import over_seeds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +41,7 @@ def against_bits(groups: Sequence[Group], protocol: str) -> bytes:
             height = [group.mean_of("recall_at", "10") or 0.0 for group in points]
             error = None
         else:
-            summaries = [over_seeds(group.values()) for group in points]
+            summaries = [group.summary for group in points]
             height = [summary["value"] or 0.0 for summary in summaries]
             ends = [
                 (s["value"] - s["low"], s["high"] - s["value"])

@@ -12,9 +12,9 @@ import itertools
 import json
 import re
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError, LeakError, SuiteError, TrainingError
 from hashsearch.files import write_atomically
+from hashsearch.training.export import now
 from hashsearch.training.objectives import OBJECTIVES
 from hashsearch.training.plan import plan_for
 from hashsearch.training.run import RECIPE, train_encoder
@@ -87,7 +88,19 @@ class Run:
         # A plan has a dict, which has no hash of its own.
         return hash(self.path)
 
-    @property
+    @cached_property
+    def settings(self) -> dict[str, Any] | None:
+        """What the plan says, without where on this machine a file of weights lies."""
+        if self.plan is None:
+            return None
+        settings = asdict(self.plan)
+        weights = Path(settings.get("backbone_weights", ""))
+        if weights.is_file():
+            digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+            settings["backbone_weights"] = f"{weights.name}, SHA-256 {digest}"
+        return settings
+
+    @cached_property
     def digest(self) -> str:
         """Of what decides the figures; a run whose plan or recipe has changed is another one."""
         decisions = {
@@ -95,7 +108,7 @@ class Run:
             "protocol": self.protocol,
             "seed": self.seed,
             "radius": self.radius,
-            "plan": _settings(self.plan),
+            "plan": self.settings,
         }
         text = json.dumps(decisions, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -103,10 +116,10 @@ class Run:
     @property
     def path(self) -> Path:
         """Of its record, within the folder of the records."""
-        return self._place.with_name(f"{self._place.name}-{self.digest}.json")
+        return self.place.with_name(f"{self.place.name}-{self.digest}.json")
 
     @property
-    def _place(self) -> Path:
+    def place(self) -> Path:
         """What the report tells runs apart by."""
         code = "pixels" if self.plan is None else f"{self.plan.n_bits}+{self.plan.fine_bits}"
         system = re.sub(r"[^a-z0-9]+", "-", self.system.lower()).strip("-")
@@ -165,11 +178,10 @@ def load_suite(path: Path) -> Suite:
         except (ArgumentError, TypeError) as error:  # noqa: PERF203 - the message names the entry
             raise SuiteError(f"{path}, [[runs]] number {number}: {error}") from error
     chosen = _once(runs)
-    places = [run.path.with_suffix("").as_posix().rpartition("-")[0] for run in chosen]
-    twice = [place for number, place in enumerate(places) if place in places[:number]]
-    if twice:
+    (place, plans), *_ = Counter(run.place for run in chosen).most_common(1)
+    if plans > 1:
         raise SuiteError(
-            f"{path}: two plans for {twice[0]}; give one of them a name of its own with system"
+            f"{path}: two plans for {place}; give one of them a name of its own with system"
         )
     return Suite(
         path.stem,
@@ -234,18 +246,6 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], radius: int) -> list[R
         made = plan_for(objective, n_bits=n_bits, seed=seed, **settings)
         runs.append(Run(system, protocol, seed, made, radius))
     return runs
-
-
-def _settings(plan: Plan | None) -> dict[str, Any] | None:
-    """What a plan says, without where on this machine a file of weights lies."""
-    if plan is None:
-        return None
-    settings = asdict(plan)
-    weights = Path(settings.get("backbone_weights", ""))
-    if weights.is_file():
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
-        settings["backbone_weights"] = f"{weights.name}, SHA-256 {digest}"
-    return settings
 
 
 def _once(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -340,6 +340,7 @@ class _SuiteBench:
         self.train = train
         self.test = test
         self.dataset = dataset
+        self.train_sha256 = hashlib.sha256(train.images.tobytes() + train.labels.tobytes())
         # A part is a copy of most of the images: no more than one is held.
         self._part = lru_cache(maxsize=1)(lambda part, seed: TRAINING_PARTS[part](train, seed=seed))
 
@@ -352,7 +353,7 @@ class _SuiteBench:
         else:
             train_set, validation_set = self._part(protocol.training, run.seed)
             check_no_leak(task, {*train_set.ids, *validation_set.ids})
-            encoder, facts = self._encoder(run.plan, protocol.training, progress)
+            encoder, facts = self._encoder(run, run.plan, progress)
             trained_on = encoder.record.training["train_images_sha256"]
             if trained_on != hashlib.sha256(train_set.images.tobytes()).hexdigest():
                 raise LeakError(
@@ -371,32 +372,32 @@ class _SuiteBench:
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "created": now(),
             "machine": describe_machine(),
             "dataset": self.dataset,
             "system": run.system,
             "protocol": run.protocol,
             "neighbours": protocol.neighbours,
             "seed": run.seed,
-            "plan": _settings(run.plan),
+            "plan": run.settings,
             "queries_sha256": hashlib.sha256("\n".join(task.query_ids).encode()).hexdigest(),
             "training": training,
             "result": result,
         }
 
     def _encoder(
-        self, plan: Plan, part: str, progress: Callable[[int, int], None]
+        self, run: Run, plan: Plan, progress: Callable[[int, int], None]
     ) -> tuple[Encoder, dict[str, Any]]:
         """Trained now or before, and what is known of that training besides its record."""
+        part = PROTOCOLS[run.protocol].training
         decisions = {
             "recipe": RECIPE,
-            "plan": _settings(plan),
+            "plan": run.settings,
             "part": part,
             "dataset": self.dataset,
         }
-        digest = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode())
-        for images in (self.train.images, self.train.labels):
-            digest.update(images.tobytes())
+        digest = self.train_sha256.copy()
+        digest.update(json.dumps(decisions, sort_keys=True).encode())
         path = cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"
         beside = path.with_suffix(".json")
         if not path.is_file():

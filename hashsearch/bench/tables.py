@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-__all__ = ["Table", "tables"]
+__all__ = ["Table", "interval", "tables"]
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ def _quality(result: dict[str, Any]) -> Table:
         (
             _scale(entry),
             _count(entry["items"]),
-            _interval(entry["map"]),
-            _interval(entry["precision_within"]),
-            _interval(entry["recall_within"]),
+            interval(entry["map"]),
+            interval(entry["precision_within"]),
+            interval(entry["recall_within"]),
             f"{entry['empty_balls']:.1%}",
             f"{entry['mean_ball_size']:,.1f}",
             _share(entry["precision_at"].get("10")),
@@ -84,7 +84,7 @@ def _quality(result: dict[str, Any]) -> Table:
 def _same_item(result: dict[str, Any]) -> Table:
     entry = result["same_item"]
     rows = [
-        (f"recall@{k}", _interval(value))
+        (f"recall@{k}", interval(value))
         for k, value in (entry or {"recall_at": {}})["recall_at"].items()
     ]
     title = "Same item"
@@ -108,7 +108,7 @@ def _pairs(result: dict[str, Any]) -> Table:
                     kind,
                     _count(entry[kind]),
                     _count(entry[wrong]["queries"]),
-                    _interval(entry[wrong]),
+                    interval(entry[wrong]),
                     *(str(_quantile(at_distance, share)) for share in (0.0, 0.25, 0.5, 0.75, 1.0)),
                     str(_quantile(entry["at_distance"]["full_distance"][kind], 0.5)),
                 )
@@ -263,7 +263,8 @@ def _share(estimate: dict[str, Any] | None) -> str:
     return "-" if estimate is None or estimate["value"] is None else f"{estimate['value']:.4f}"
 
 
-def _interval(estimate: dict[str, Any]) -> str:
+def interval(estimate: dict[str, Any]) -> str:
+    """An estimate (:func:`hashsearch.bench.quality.estimate`), its interval if it has one."""
     if estimate["value"] is None:
         return "-"
     if estimate["low"] is None:

@@ -122,6 +122,7 @@ class _Run:
         preprocessing: Preprocessing,
     ) -> None:
         self.plan = plan
+        self.weights = plan.all_weights
         self.train_images_sha256 = hashlib.sha256(train_set.images.tobytes()).hexdigest()
         self.device = _device(plan.device)
         self.queries = validation_queries(validation_set.labels)
@@ -266,7 +267,7 @@ class _Run:
         if fines is not None:
             fine, other = torch.tanh(fines).chunk(2)
             n = len(rows)
-            terms["fine"] = self.plan.all_weights["fine"] * instance_discrimination(
+            terms["fine"] = self.weights["fine"] * instance_discrimination(
                 fine, other, neighbours[:n, :n], self.plan.temperature
             )
         self.optimiser.zero_grad()
@@ -373,7 +374,7 @@ class _Run:
         network.load_state_dict(self.best_state)
         return TrainedNetwork(
             network=network.eval(),
-            weights=self.plan.all_weights,
+            weights=self.weights,
             history=self.history,
             settings={
                 **{key: value for key, value in self.plan_record.items() if key != "weights"},

@@ -8,19 +8,22 @@ terms; weights, pairs and layer sizes are ours.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hashsearch.training.discriminator import Discriminator
-from hashsearch.training.objectives.base import Objective, Outputs
-from hashsearch.training.objectives.cauchy import cauchy_cross_entropy, cauchy_quantisation
+from hashsearch.training.objectives.cauchy import CauchyObjective
+
+if TYPE_CHECKING:
+    from hashsearch.training.objectives.base import Outputs
 
 __all__ = ["Adversarial"]
 
 
-class Adversarial(Objective):
+class Adversarial(CauchyObjective):
     """Three objectives on one semantic head.
 
     - ``classification``: cross-entropy of the item type from ``h = tanh(u)``.
@@ -31,18 +34,6 @@ class Adversarial(Objective):
       from its neighbours is scrambled out of the semantic code.
 
     D sees the features detached: the encoder can only answer with its codes.
-
-    Args:
-        n_features: width of the backbone's features.
-        n_bits: length of the semantic code, K.
-        n_classes: number of item types.
-        weights: weight of each term that differs from :attr:`default_weights`; 0 trains
-            without it.
-        constants: those that differ from :attr:`default_constants`. ``gamma``: scale of the
-            Cauchy distribution, in bits (20 in Cao et al. 2018). ``settled_gamma``: the same
-            in the settling epochs. The smaller it is, the more the loss cares for neighbours
-            that are nearly in one ball: more of them come within a small radius, and fewer
-            strangers are kept apart by degrees.
     """
 
     name = "adversarial"
@@ -54,16 +45,8 @@ class Adversarial(Objective):
     }
     default_constants = {"gamma": 20.0, "settled_gamma": 2.0}  # noqa: RUF012 - as above
 
-    def __init__(
-        self,
-        n_features: int,
-        n_bits: int,
-        n_classes: int,
-        weights: dict[str, float] | None = None,
-        constants: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights, constants)
-        self.gamma = self.constants["gamma"]
+    def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
+        """See :meth:`Objective.build`."""
         self.classifier = nn.Linear(n_bits, n_classes)
         self.discriminator = Discriminator(n_features, n_bits)
 
@@ -75,18 +58,10 @@ class Adversarial(Objective):
         terms = {}
         if self.weights["classification"]:
             terms["classification"] = functional.cross_entropy(self.classifier(codes), labels)
-        if self.weights["hamming"]:
-            terms["hamming"] = cauchy_cross_entropy(codes, neighbours, self.gamma)
-        if self.weights["quantisation"]:
-            terms["quantisation"] = cauchy_quantisation(codes, self.gamma)
+        terms |= self.cauchy_terms(codes, neighbours)
         if self.weights["adversarial"]:
             terms["adversarial"] = self._scramble(outputs, neighbours, generator)
         return terms
-
-    def start_epoch(self, epoch: int, epochs: int, *, settling: bool) -> None:
-        """See :meth:`Objective.start_epoch`."""
-        del epoch, epochs
-        self.gamma = self.constants["settled_gamma" if settling else "gamma"]
 
     def adversary(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator

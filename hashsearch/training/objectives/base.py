@@ -45,7 +45,7 @@ class Objective(nn.Module, ABC):
         constants: constants that differ from :attr:`default_constants`.
 
     Raises:
-        ArgumentError: see :meth:`resolve_weights` and :meth:`resolve_constants`.
+        ArgumentError: see :meth:`resolve_weights`, :meth:`resolve_constants` and :meth:`build`.
     """
 
     name: ClassVar[str]
@@ -61,9 +61,21 @@ class Objective(nn.Module, ABC):
         constants: dict[str, float] | None = None,
     ) -> None:
         super().__init__()
-        del n_features, n_bits, n_classes  # for those that train layers of their own
         self.weights = self.resolve_weights(weights or {})
         self.constants = self.resolve_constants(constants or {})
+        self.build(n_features, n_bits, n_classes)
+
+    def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
+        """Make what the objective trains or keeps beside the network; nothing unless overridden.
+
+        Args:
+            n_features: width of the backbone's features.
+            n_bits: length of the semantic code.
+            n_classes: number of item types.
+
+        Raises:
+            ArgumentError: the objective cannot do with so many bits or types.
+        """
 
     @classmethod
     def resolve_weights(cls, weights: dict[str, float], **further: float) -> dict[str, float]:

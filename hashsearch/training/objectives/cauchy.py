@@ -1,4 +1,4 @@
-"""The Cauchy losses of deep Cauchy hashing.
+"""The Cauchy losses of deep Cauchy hashing, and what the objectives made of them share.
 
 Source: Cao, Long, Liu and Wang, "Deep Cauchy Hashing for Hamming Space Retrieval",
 CVPR 2018, equations 5 to 8.
@@ -10,11 +10,56 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["cauchy_cross_entropy", "cauchy_quantisation", "continuous_hamming_distance"]
+from hashsearch.training.objectives.base import Objective
+
+__all__ = [
+    "CauchyObjective",
+    "cauchy_cross_entropy",
+    "cauchy_quantisation",
+    "continuous_hamming_distance",
+]
 
 # Identical codes have distance 0, where log(1 + gamma / d) of a stranger is infinite;
 # and acos-like slopes at cosine 1 are kept finite by the same bound.
 _SMALLEST_DISTANCE = 1e-3
+
+
+class CauchyObjective(Objective):
+    """An objective with the terms ``hamming`` and ``quantisation`` on ``h = tanh(u)``.
+
+    Constants: ``gamma``, scale of the Cauchy distribution, in bits (20 in the script of Cao
+    et al.); ``settled_gamma``, the same in the settling epochs. The smaller it is, the more
+    the loss cares for neighbours that are nearly in one ball: more of them come within a
+    small radius, and fewer strangers are kept apart by degrees.
+    """
+
+    _settling = False
+
+    @property
+    def gamma(self) -> float:
+        """The scale of this epoch."""
+        return self.constants["settled_gamma" if self._settling else "gamma"]
+
+    def start_epoch(self, epoch: int, epochs: int, *, settling: bool) -> None:
+        """See :meth:`Objective.start_epoch`."""
+        del epoch, epochs
+        self._settling = settling
+
+    def cauchy_terms(self, codes: Tensor, neighbours: Tensor) -> dict[str, Tensor]:
+        """Those of the two terms that have a weight.
+
+        Args:
+            codes: ``h = tanh(u)``, float ``(n, K)``, n >= 2.
+            neighbours: bool ``(n, n)``, symmetric; the diagonal is not looked at.
+        """
+        terms = {}
+        # Autocast's short cosines would round away what is left between neighbours.
+        with torch.autocast(codes.device.type, enabled=False):
+            if self.weights["hamming"]:
+                terms["hamming"] = cauchy_cross_entropy(codes, neighbours, self.gamma)
+            if self.weights["quantisation"]:
+                terms["quantisation"] = cauchy_quantisation(codes, self.gamma)
+        return terms
 
 
 def continuous_hamming_distance(codes: Tensor, others: Tensor) -> Tensor:

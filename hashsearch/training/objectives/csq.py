@@ -24,14 +24,6 @@ class CentralSimilarityQuantisation(Objective):
     - ``central``: cross-entropy of each bit against that of the class's centre.
     - ``quantisation``: how far the bits are from 0 and 1.
 
-    Args:
-        n_features: width of the backbone's features.
-        n_bits: length of the semantic code, K.
-        n_classes: number of item types.
-        weights: weight of each term that differs from :attr:`default_weights`; 0 trains
-            without it.
-        constants: of which it has none.
-
     Raises:
         ArgumentError: there are fewer codes of K bits than item types.
     """
@@ -40,15 +32,9 @@ class CentralSimilarityQuantisation(Objective):
     default_weights = {"central": 1.0, "quantisation": 1e-4}  # noqa: RUF012 - read only
     centres: Tensor
 
-    def __init__(
-        self,
-        n_features: int,
-        n_bits: int,
-        n_classes: int,
-        weights: dict[str, float] | None = None,
-        constants: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights, constants)
+    def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
+        """See :meth:`Objective.build`."""
+        del n_features
         self.register_buffer("centres", hash_centres(n_classes, n_bits))
 
     def terms(

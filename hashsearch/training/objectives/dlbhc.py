@@ -21,28 +21,14 @@ class BinaryHashCodes(Objective):
     ``classification``: cross-entropy of the item type from ``a = sigmoid(u)``. A bit is 1
     where ``a >= 0.5``, that is ``u >= 0``. Nothing draws a towards 0 or 1 but that the
     classifier gains by it.
-
-    Args:
-        n_features: width of the backbone's features.
-        n_bits: length of the semantic code, K.
-        n_classes: number of item types.
-        weights: weight of each term that differs from :attr:`default_weights`; 0 trains
-            without it.
-        constants: of which it has none.
     """
 
     name = "dlbhc"
     default_weights = {"classification": 1.0}  # noqa: RUF012 - read only
 
-    def __init__(
-        self,
-        n_features: int,
-        n_bits: int,
-        n_classes: int,
-        weights: dict[str, float] | None = None,
-        constants: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights, constants)
+    def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
+        """See :meth:`Objective.build`."""
+        del n_features
         self.classifier = nn.Linear(n_bits, n_classes)
 
     def terms(

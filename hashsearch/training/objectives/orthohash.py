@@ -25,14 +25,7 @@ class OrthoHash(Objective):
     the types. A cosine of 1 leaves nothing to quantise, and batch normalisation balances
     the bits, so that the paper needs no further term.
 
-    Args:
-        n_features: width of the backbone's features.
-        n_bits: length of the semantic code, K.
-        n_classes: number of item types.
-        weights: weight of each term that differs from :attr:`default_weights`; 0 trains
-            without it.
-        constants: those that differ from :attr:`default_constants`. ``margin``: m, on the
-            scale of a cosine. ``scale``: s, of the cosines.
+    Constants: ``margin``, m, on the scale of a cosine; ``scale``, s, of the cosines.
 
     Raises:
         ArgumentError: there are fewer codes of K bits than item types.
@@ -43,15 +36,9 @@ class OrthoHash(Objective):
     default_constants = {"margin": 0.2, "scale": 8.0}  # noqa: RUF012 - as above
     codewords: Tensor
 
-    def __init__(
-        self,
-        n_features: int,
-        n_bits: int,
-        n_classes: int,
-        weights: dict[str, float] | None = None,
-        constants: dict[str, float] | None = None,
-    ) -> None:
-        super().__init__(n_features, n_bits, n_classes, weights, constants)
+    def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
+        """See :meth:`Objective.build`."""
+        del n_features
         self.register_buffer("codewords", hash_centres(n_classes, n_bits))
 
     @staticmethod
