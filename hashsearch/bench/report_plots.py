@@ -6,6 +6,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from hashsearch.bench.plots import COLOURS, new_figure, png_of
 
@@ -84,6 +85,7 @@ def discriminators(accuracies: Mapping[str, Sequence[Sequence[float]]]) -> bytes
         axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2)
     axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="chance")
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("share of the cases where it is right")
     axes.set_ylim(0.45, 1.0)
     made.legend(loc="outside lower center", frameon=False, fontsize=8)
