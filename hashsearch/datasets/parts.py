@@ -33,19 +33,21 @@ def all_labels(images: ImageSet, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
 
 
 def few_labels(
-    images: ImageSet, per_class: int = 500, *, seed: int = 0
+    images: ImageSet, per_class: int = 500, *, validating: int = 100, seed: int = 0
 ) -> tuple[ImageSet, ImageSet]:
-    """So many images of each class; the images that validate are those of :func:`all_labels`.
+    """So many images of each class to train on, and a fifth as many to validate on.
 
     Args:
         images: the training split.
         per_class: images of each class to train on.
-        seed: of the choice.
+        validating: images of each class to validate on, the last ones of the class; of the
+            500 that :func:`all_labels` leaves out.
+        seed: of the choice of those to train on.
 
     Raises:
         ArgumentError: a class has fewer images.
     """
-    train, validation = training_splits(images)
+    train, _ = training_splits(images)
     rng = np.random.default_rng(seed)
     chosen = []
     for label, name in enumerate(train.class_names):
@@ -55,6 +57,7 @@ def few_labels(
                 f"{name} has {len(rows)} images to train on, fewer than {per_class}; ask for fewer"
             )
         chosen.append(rng.permutation(rows)[:per_class])
+    _, validation = training_splits(images, validating * len(images.class_names))
     return train.subset(np.sort(np.concatenate(chosen))), validation
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RECIPE", "Trained", "train_encoder"]
 
-RECIPE = 1
+RECIPE = 2
 """To be raised whenever one plan comes to train another network: what was trained by an older
 recipe is then trained anew."""
 

@@ -18,9 +18,9 @@ N_FEATURES, N_BITS, N_CLASSES = 6, 8, 3
 LABELS = [0, 0, 0, 1, 1, 2]
 
 
-def objective(**weights: float) -> Adversarial:
+def objective(constants: dict[str, float] | None = None, **weights: float) -> Adversarial:
     torch.manual_seed(0)
-    return Adversarial(N_FEATURES, N_BITS, N_CLASSES, weights).double()
+    return Adversarial(N_FEATURES, N_BITS, N_CLASSES, weights, constants).double()
 
 
 def outputs(n: int = len(LABELS), seed: int = 0) -> Outputs:
@@ -101,9 +101,11 @@ def test_hamming_and_quantisation_are_the_cauchy_losses_of_tanh() -> None:
 
 
 @torch.no_grad()
-def judged(made: Adversarial, batch: Outputs) -> tuple[list[float], list[float]]:
+def judged(
+    made: Adversarial, batch: Outputs, softness: float = 0.0
+) -> tuple[list[float], list[float]]:
     """D's probabilities of "own", for own and for swapped codes, one image at a time."""
-    codes = torch.tanh(batch.semantic)
+    codes = softness * torch.tanh(batch.semantic) + (1 - softness) * torch.sign(batch.semantic)
     rows, partners = draw_neighbours(same_label(LABELS), seeded())
     own, swapped = [], []
     for row, partner in zip(rows.tolist(), partners.tolist(), strict=True):
@@ -113,9 +115,10 @@ def judged(made: Adversarial, batch: Outputs) -> tuple[list[float], list[float]]
     return own, swapped
 
 
-def test_the_scramble_term_is_its_formula() -> None:
-    made, batch = objective(), outputs()
-    own, swapped = judged(made, batch)
+@pytest.mark.parametrize("softness", [0.0, 0.3, 1.0])
+def test_the_scramble_term_is_its_formula(softness: float) -> None:
+    made, batch = objective({"softness": softness}), outputs()
+    own, swapped = judged(made, batch, softness)
     losses = [-(math.log(p) + math.log(1 - p)) / 2 for p in own + swapped]
     expected = sum(losses) / len(losses) - math.log(2)
     assert expected > 0
@@ -162,8 +165,57 @@ def test_the_discriminators_loss_reaches_the_discriminator_only() -> None:
     assert trained == {id(parameter) for parameter in made.discriminator.parameters()}
 
 
-def test_gradients_are_those_of_finite_differences() -> None:
+def test_the_gradient_goes_straight_through_the_signs() -> None:
     made, batch = objective(), outputs()
+    terms(made, batch, LABELS)["adversarial"].backward()  # type: ignore[no-untyped-call]  # as above
+    # As if D were shown h, at a place where h happens to be the signs.
+    shown = torch.sign(batch.semantic.detach()).requires_grad_()
+    rows, partners = draw_neighbours(same_label(LABELS), seeded())
+    logits = torch.cat(
+        [made.discriminator(batch.features[rows], shown[codes]) for codes in (rows, partners)]
+    )
+    even = torch.full_like(logits, 0.5)
+    torch.nn.functional.binary_cross_entropy_with_logits(logits, even).backward()  # type: ignore[no-untyped-call]  # as above
+    assert shown.grad is not None
+    slope = 1 - torch.tanh(batch.semantic.detach()) ** 2
+    torch.testing.assert_close(batch.semantic.grad, shown.grad * slope)
+
+
+def test_a_zero_is_seen_as_the_bit_1_that_it_becomes() -> None:
+    made, batch = objective(), outputs()
+    zero, one = batch.semantic.detach().clone(), batch.semantic.detach().clone()
+    zero[2, 3], one[2, 3] = 0.0, 1.0
+    found = [
+        values(made, Outputs(semantic, batch.features), LABELS)["adversarial"]
+        for semantic in (zero, one)
+    ]
+    assert found[0] == found[1]
+
+
+def test_all_swapped_codes_can_be_those_of_the_other_view() -> None:
+    made, batch = objective({"views": 1.0}), outputs()
+    with torch.no_grad():
+        signs = torch.sign(batch.semantic)
+        # Rows 0 and 3 are two views of one image, and so on; the last has no neighbour.
+        partners = torch.tensor([3, 4, 5, 0, 1])
+        swapped = made.discriminator(batch.features[:5], signs[partners])
+        own = made.discriminator(batch.features[:5], signs[:5])
+        right = torch.cat([own > 0, swapped <= 0]).double().mean()
+    found = made.adversary(batch, same_label(LABELS), seeded())
+    assert found is not None
+    assert float(found[1]) == pytest.approx(float(right))
+
+
+@pytest.mark.parametrize("name", ["softness", "views"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_a_share_is_from_0_to_1(name: str, value: float) -> None:
+    with pytest.raises(ArgumentError, match=f"constant {name} must be a number from 0 to 1"):
+        objective({name: value})
+
+
+def test_gradients_are_those_of_finite_differences() -> None:
+    # Of h itself: signs have no finite differences.
+    made, batch = objective({"softness": 1.0}), outputs()
 
     def loss(semantic: Tensor) -> Tensor:
         return torch.stack(list(terms(made, Outputs(semantic, batch.features), LABELS).values()))
@@ -236,7 +288,7 @@ def test_codes_that_know_the_class_only_leave_the_discriminator_at_chance() -> N
 
 
 def test_following_the_scramble_gradient_drives_the_discriminator_towards_chance() -> None:
-    made, batch = objective(), outputs()
+    made, batch = objective({"softness": 1.0}), outputs()
     optimiser = torch.optim.Adam([batch.semantic], lr=0.05)
     values = []
     for _ in range(60):

@@ -16,7 +16,7 @@ from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import TrainedNetwork, train
 
 PAIRWISE = ("dch", "hashnet", "dpsh", "dsh")
-POINTWISE = ("dlbhc", "csq", "orthohash", "classifier-bits")
+POINTWISE = ("dlbhc", "csq", "orthohash", "classifier-bits", "ladder")
 TRAINED = ("adversarial", *PAIRWISE, *POINTWISE)
 N_FEATURES, N_BITS, N_CLASSES = 6, 16, 3
 LABELS = [0, 0, 0, 1, 1, 2]
@@ -79,8 +79,9 @@ def test_constants_that_are_not_given_are_the_defaults(name: str) -> None:
     defaults = OBJECTIVES[name].default_constants
     assert objective(name).constants == defaults
     for constant in defaults:
-        made = OBJECTIVES[name](N_FEATURES, N_BITS, N_CLASSES, constants={constant: 7})
-        assert made.constants == {**defaults, constant: 7.0}
+        _, highest = OBJECTIVES[name].constant_ranges.get(constant, (0.0, 7.0))
+        made = OBJECTIVES[name](N_FEATURES, N_BITS, N_CLASSES, constants={constant: highest})
+        assert made.constants == {**defaults, constant: highest}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -27,10 +27,8 @@ def test_without_a_fine_head_there_is_no_weight_of_it() -> None:
 
 
 def test_constants_that_are_not_given_are_the_objectives() -> None:
-    assert TrainingPlan(constants={"gamma": 5}).all_constants == {
-        "gamma": 5.0,
-        "settled_gamma": 2.0,
-    }
+    defaults = OBJECTIVES["adversarial"].default_constants
+    assert TrainingPlan(constants={"gamma": 5}).all_constants == {**defaults, "gamma": 5.0}
     assert TrainingPlan(objective="dsh").all_constants == {}
 
 

@@ -11,6 +11,7 @@ from hashsearch.training.objectives.dlbhc import BinaryHashCodes
 from hashsearch.training.objectives.dpsh import PairwiseSupervisedHashing
 from hashsearch.training.objectives.dsh import DeepSupervisedHashing
 from hashsearch.training.objectives.hashnet import HashNet
+from hashsearch.training.objectives.ladder import Ladder
 from hashsearch.training.objectives.orthohash import OrthoHash
 
 __all__ = ["OBJECTIVES", "Objective", "Outputs"]
@@ -27,5 +28,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
         CentralSimilarityQuantisation,
         OrthoHash,
         ClassifierBits,
+        Ladder,
     )
 }

@@ -33,7 +33,14 @@ class Adversarial(CauchyObjective):
       the encoder learns codes that leave D at chance, so that what sets an item apart
       from its neighbours is scrambled out of the semantic code.
 
-    D sees the features detached: the encoder can only answer with its codes.
+    D sees the features detached: the encoder can only answer with its codes. Of a code it
+    sees the bits that a search will see; their gradient is that of ``h``, straight through
+    (Bengio, Leonard and Courville, arXiv 1308.3432). Shown ``h`` itself it tells images apart
+    by how far each output is from the corner, which no search looks at and no encoder can hide.
+
+    Constants, beside those of :class:`CauchyObjective`: ``softness``, how much of ``h`` D sees,
+    from 0, its signs alone, to 1, ``h`` itself; ``views``, the share of the swapped codes
+    that are of the other view of the same image instead of a neighbour's, from 0 to 1.
     """
 
     name = "adversarial"
@@ -43,7 +50,13 @@ class Adversarial(CauchyObjective):
         "quantisation": 0.1,
         "adversarial": 0.2,
     }
-    default_constants = {"gamma": 20.0, "settled_gamma": 2.0}  # noqa: RUF012 - as above
+    default_constants = {  # noqa: RUF012 - as above
+        "gamma": 20.0,
+        "settled_gamma": 2.0,
+        "softness": 0.0,
+        "views": 0.0,
+    }
+    constant_ranges = {"softness": (0.0, 1.0), "views": (0.0, 1.0)}  # noqa: RUF012 - as above
 
     def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
         """See :meth:`Objective.build`."""
@@ -94,8 +107,14 @@ class Adversarial(CauchyObjective):
     ) -> tuple[Tensor, Tensor]:
         """D's logits for each image with its own code and with that of a random neighbour."""
         codes = torch.tanh(outputs.semantic)
+        signs = torch.where(codes >= 0, 1.0, -1.0)
+        codes = codes + (1 - self.constants["softness"]) * (signs - codes).detach()
         features = outputs.features.detach()
         rows, partners = draw_neighbours(neighbours, generator)
+        if self.constants["views"]:
+            other_view = (rows + len(codes) // 2) % len(codes)
+            as_view = torch.rand(len(rows), generator=generator) < self.constants["views"]
+            partners = torch.where(as_view.to(rows.device), other_view, partners)
         own = self.discriminator(features[rows], codes[rows])
         swapped = self.discriminator(features[rows], codes[partners])
         return own, swapped

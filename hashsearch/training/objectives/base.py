@@ -51,6 +51,8 @@ class Objective(nn.Module, ABC):
     name: ClassVar[str]
     default_weights: ClassVar[dict[str, float]]
     default_constants: ClassVar[dict[str, float]] = {}
+    constant_ranges: ClassVar[dict[str, tuple[float, float]]] = {}
+    """Of constants that may be from the one bound to the other, instead of any above 0."""
 
     def __init__(
         self,
@@ -105,11 +107,19 @@ class Objective(nn.Module, ABC):
             constants: those that differ from :attr:`default_constants`.
 
         Raises:
-            ArgumentError: an unknown constant, or a value that is no finite number above 0.
+            ArgumentError: an unknown constant, or a value that is no finite number above 0, or
+                in the range of the constant.
         """
         _check_names(constants, cls.default_constants, cls.name, "constant")
         for name, value in constants.items():
-            if not is_number(value) or value <= 0:
+            if name in cls.constant_ranges:
+                low, high = cls.constant_ranges[name]
+                if not is_number(value) or not low <= value <= high:
+                    raise ArgumentError(
+                        f"the constant {name} must be a number from {low:g} to {high:g}, "
+                        f"not {value!r}"
+                    )
+            elif not is_number(value) or value <= 0:
                 raise ArgumentError(f"the constant {name} must be a number above 0, not {value!r}")
         return {
             **cls.default_constants,
@@ -123,7 +133,7 @@ class Objective(nn.Module, ABC):
         """The terms of the loss, not yet weighted; those of weight 0 are left out.
 
         Args:
-            outputs: of a batch of n items.
+            outputs: of a batch of n rows: two views of n / 2 images, one half after the other.
             labels: int64 ``(n,)``.
             neighbours: bool ``(n, n)``, true on the diagonal.
             generator: for whatever is drawn.
