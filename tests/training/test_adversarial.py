@@ -18,9 +18,14 @@ N_FEATURES, N_BITS, N_CLASSES = 6, 8, 3
 LABELS = [0, 0, 0, 1, 1, 2]
 
 
-def objective(constants: dict[str, float] | None = None, **weights: float) -> Adversarial:
+def objective(**weights: float) -> Adversarial:
     torch.manual_seed(0)
-    return Adversarial(N_FEATURES, N_BITS, N_CLASSES, weights, constants).double()
+    return Adversarial(N_FEATURES, N_BITS, N_CLASSES, weights).double()
+
+
+def with_constants(**constants: float) -> Adversarial:
+    torch.manual_seed(0)
+    return Adversarial(N_FEATURES, N_BITS, N_CLASSES, constants=constants).double()
 
 
 def outputs(n: int = len(LABELS), seed: int = 0) -> Outputs:
@@ -117,7 +122,7 @@ def judged(
 
 @pytest.mark.parametrize("softness", [0.0, 0.3, 1.0])
 def test_the_scramble_term_is_its_formula(softness: float) -> None:
-    made, batch = objective({"softness": softness}), outputs()
+    made, batch = with_constants(softness=softness), outputs()
     own, swapped = judged(made, batch, softness)
     losses = [-(math.log(p) + math.log(1 - p)) / 2 for p in own + swapped]
     expected = sum(losses) / len(losses) - math.log(2)
@@ -193,7 +198,7 @@ def test_a_zero_is_seen_as_the_bit_1_that_it_becomes() -> None:
 
 
 def test_all_swapped_codes_can_be_those_of_the_other_view() -> None:
-    made, batch = objective({"views": 1.0}), outputs()
+    made, batch = with_constants(views=1.0), outputs()
     with torch.no_grad():
         signs = torch.sign(batch.semantic)
         # Rows 0 and 3 are two views of one image, and so on; the last has no neighbour.
@@ -210,12 +215,12 @@ def test_all_swapped_codes_can_be_those_of_the_other_view() -> None:
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_a_share_is_from_0_to_1(name: str, value: float) -> None:
     with pytest.raises(ArgumentError, match=f"constant {name} must be a number from 0 to 1"):
-        objective({name: value})
+        with_constants(**{name: value})
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
     # Of h itself: signs have no finite differences.
-    made, batch = objective({"softness": 1.0}), outputs()
+    made, batch = with_constants(softness=1.0), outputs()
 
     def loss(semantic: Tensor) -> Tensor:
         return torch.stack(list(terms(made, Outputs(semantic, batch.features), LABELS).values()))
@@ -288,7 +293,7 @@ def test_codes_that_know_the_class_only_leave_the_discriminator_at_chance() -> N
 
 
 def test_following_the_scramble_gradient_drives_the_discriminator_towards_chance() -> None:
-    made, batch = objective({"softness": 1.0}), outputs()
+    made, batch = with_constants(softness=1.0), outputs()
     optimiser = torch.optim.Adam([batch.semantic], lr=0.05)
     values = []
     for _ in range(60):

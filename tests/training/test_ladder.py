@@ -54,7 +54,8 @@ def test_three_bits_a_type_say_in_which_steps_its_probability_lies() -> None:
 
 
 def test_with_fewer_bits_there_are_fewer_steps() -> None:
-    assert bits_of([[0.6, 0.2, 0.19, 0.01], [0.7, 0.1, 0.19, 0.01], [0.4, 0.35, 0.24, 0.01]], 8) == [
+    probabilities = [[0.6, 0.2, 0.19, 0.01], [0.7, 0.1, 0.19, 0.01], [0.4, 0.35, 0.24, 0.01]]
+    assert bits_of(probabilities, 8) == [
         "10" "00" "00" "00",
         "11" "00" "00" "00",
         "10" "10" "00" "00",
