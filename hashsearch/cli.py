@@ -277,6 +277,12 @@ def query(
     "beside the file; may be repeated.",
 )
 @click.option(
+    "--share",
+    type=(click.IntRange(min=1), click.IntRange(min=1)),
+    default=(1, 1),
+    help="For --suite, on several machines: 2 3 runs the second third of its trainings here.",
+)
+@click.option(
     "--objectives",
     help="Names such as dch,itq,pixel-sad: train each, and measure it by --protocols.",
 )
@@ -306,6 +312,7 @@ def bench(
     encoder: str | None,
     seed: int,
     suites: tuple[Path, ...],
+    share: tuple[int, int],
     objectives: str | None,
     protocols: str,
     bits: str,
@@ -333,10 +340,10 @@ def bench(
     if suites:
         own = _given(radius=radius, objectives=objectives, out=out)
         _refuse({**of_galleries, **of_trainings, **own}, "--suite, whose file says all")
-        _bench_suites(suites, data_dir, as_json=as_json)
+        _bench_suites(suites, share, data_dir, as_json=as_json)
         return
     if objectives:
-        _refuse(of_galleries, "--objectives")
+        _refuse({**of_galleries, **_given(share=share)}, "--objectives")
         _bench_objectives(
             _names(objectives),
             _numbers("--bits", bits),
@@ -348,7 +355,8 @@ def bench(
             as_json=as_json,
         )
         return
-    _refuse({**of_trainings, **_given(data_dir=data_dir)}, "a gallery; it is for --objectives")
+    own = _given(data_dir=data_dir, share=share)
+    _refuse({**of_trainings, **own}, "a gallery; it is for --suite or --objectives")
 
     from hashsearch import console
     from hashsearch.bench import parse_scale, record, run, tables
@@ -390,14 +398,16 @@ def _refuse(given: Iterable[str], beside: str) -> None:
         raise click.UsageError(f"{options}: of no meaning beside {beside}; leave it out")
 
 
-def _bench_suites(files: Sequence[Path], data_dir: Path | None, *, as_json: bool) -> None:
+def _bench_suites(
+    files: Sequence[Path], share: tuple[int, int], data_dir: Path | None, *, as_json: bool
+) -> None:
     """Run suites; their records and reports lie beside them."""
     with _extra("train"):
         from hashsearch.bench.report import RUNS, check_report, record_duplicates, write_report
         from hashsearch.bench.suite import load_suite
     from hashsearch.datasets import fashion_mnist
 
-    loaded = [(path.parent, load_suite(path)) for path in files]
+    loaded = [(path.parent, load_suite(path).share(*share)) for path in files]
     folders = list(dict.fromkeys(folder for folder, _ in loaded))
     for folder in folders:
         check_report(folder)

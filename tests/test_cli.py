@@ -538,6 +538,7 @@ BAD_INPUT = {
     ),
     "unknown part": (2, "train --out x.onnx --part some", "'some' is not one of"),
     "bits in words": (2, "bench --objectives lsh --bits many", "--bits takes whole numbers"),
+    "a share of no suite": (2, "bench --share 1 2", "--share: of no meaning beside a gallery"),
     "a suite and a gallery": (2, "bench --suite s.toml -g shop", "--gallery: of no meaning"),
     "no such suite": (1, "bench --suite gone.toml", "gone.toml: no such file"),
     "an unknown protocol": (

@@ -44,7 +44,7 @@ RUNS, PLOTS = Path("recorded/runs"), Path("recorded/plots")
 
 DUPLICATES = Path("recorded/duplicates.json")
 
-_SUBJECT = "adversarial"
+_SUBJECTS = ("adversarial", "ladder")  # whose differences a section begins with
 _HEAD = """# Benchmarks
 
 Rendered from recorded runs by `hashsearch bench --suite FILE`, which runs what a suite
@@ -329,18 +329,18 @@ def summarise(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[st
 
 
 def _finding(groups: list[Group], tests: _Tests) -> str:
-    """What the table says of the paper's claim, in a sentence a length of code."""
+    """What the table says of the paper's objective and of ours, a clause a length of code."""
     said = []
     for number, group in enumerate(groups):
         for baseline, differences in tests.items():
             test = differences[number]
-            if group.system != _SUBJECT or test is None:
+            if group.system not in _SUBJECTS or test is None:
                 continue
             clear = test.low is not None and test.high is not None and test.low * test.high > 0
             sides = "above" if test.value > 0 else "below"
             said.append(
-                f"{_SUBJECT} is {abs(100 * test.value):.1f} points of mAP {sides} {baseline} at "
-                f"{group.code} bits ({test}, {test.seeds} seed{'s' * (test.seeds > 1)}"
+                f"{group.system} is {abs(100 * test.value):.1f} points of mAP {sides} {baseline} "
+                f"at {group.code} bits ({test}, {test.seeds} seed{'s' * (test.seeds > 1)}"
                 f"{'' if clear else '; no clear difference'})"
             )
     return f"**{'; '.join(said)}.**" if said else ""

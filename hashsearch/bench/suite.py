@@ -114,6 +114,11 @@ class Run:
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property
+    def training(self) -> str:
+        """What runs that are measured on one training have in common."""
+        return json.dumps([PROTOCOLS[self.protocol].training, self.settings], sort_keys=True)
+
+    @property
     def path(self) -> Path:
         """Of its record, within the folder of the records."""
         return self.place.with_name(f"{self.place.name}-{self.digest}.json")
@@ -143,6 +148,24 @@ class Suite:
     text: str
     runs: tuple[Run, ...]
     baselines: tuple[str, ...] = BASELINES
+
+    def share(self, number: int, machines: int) -> Suite:
+        """What one of several machines runs, so that each training is one machine's alone.
+
+        Args:
+            number: of the machine, from 1.
+            machines: how many there are.
+
+        Raises:
+            ArgumentError: no machine has this number.
+        """
+        if not 1 <= number <= machines:
+            raise ArgumentError(
+                f"share {number} of {machines}: there is no such machine; number them from 1"
+            )
+        trainings = list(dict.fromkeys(run.training for run in self.runs))
+        mine = set(trainings[number - 1 :: machines])
+        return replace(self, runs=tuple(run for run in self.runs if run.training in mine))
 
 
 def load_suite(path: Path) -> Suite:

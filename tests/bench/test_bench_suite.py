@@ -106,6 +106,20 @@ def test_a_suite_is_every_combination_once(file: Path) -> None:
     assert dch.plan.weights == {"quantisation": 0.0}
 
 
+def test_machines_share_the_trainings_of_a_suite(file: Path) -> None:
+    suite = load_suite(file)
+    shares = [suite.share(number, 3) for number in (1, 2, 3)]
+    assert sorted(run.path for share in shares for run in share.runs) == sorted(
+        run.path for run in suite.runs
+    )
+    trainings = [{run.training for run in share.runs} for share in shares]
+    assert sum(map(len, trainings)) == len(set.union(*trainings))
+    assert max(map(len, trainings)) - min(map(len, trainings)) <= 1
+    assert suite.share(1, 1) == suite
+    with pytest.raises(ArgumentError, match="share 4 of 3: there is no such machine"):
+        suite.share(4, 3)
+
+
 def test_a_changed_plan_is_another_run(file: Path) -> None:
     (*_, run) = load_suite(file).runs
     assert isinstance(run.plan, TrainingPlan)
