@@ -356,7 +356,7 @@ def bench(
         )
         return
     own = _given(data_dir=data_dir, share=share)
-    _refuse({**of_trainings, **own}, "a gallery; it is for --suite or --objectives")
+    _refuse({**of_trainings, **own}, "a gallery; it is for trainings")
 
     from hashsearch import console
     from hashsearch.bench import parse_scale, record, run, tables
@@ -403,7 +403,13 @@ def _bench_suites(
 ) -> None:
     """Run suites; their records and reports lie beside them."""
     with _extra("train"):
-        from hashsearch.bench.report import RUNS, check_report, record_duplicates, write_report
+        from hashsearch.bench.report import (
+            RUNS,
+            check_report,
+            record_duplicates,
+            unclaimed_records,
+            write_report,
+        )
         from hashsearch.bench.suite import load_suite
     from hashsearch.datasets import fashion_mnist
 
@@ -419,6 +425,8 @@ def _bench_suites(
     for folder in folders:
         page, *_ = write_report(folder)
         click.echo(f"Wrote {page}", err=True)
+        for path in unclaimed_records(folder):
+            click.echo(f"{path} is of no suite any more; delete it", err=True)
     if as_json:
         _print_json(documents)
 

@@ -46,6 +46,8 @@ def test_few_labels_chooses_so_many_a_class_by_the_seed(images: ImageSet) -> Non
     assert train.ids != few_labels(images, 50, seed=2)[0].ids
     with pytest.raises(ArgumentError, match="type 0 has 200 images to train on, fewer than 201"):
         few_labels(images, 201)
+    with pytest.raises(ArgumentError, match="500 images to validate on, fewer than 501"):
+        few_labels(images, 50, validating=501)
 
 
 def test_seen_types_leaves_three_types_out(images: ImageSet) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ __all__ = [
     "render",
     "report_tables",
     "summarise",
+    "unclaimed_records",
     "write_report",
 ]
 
@@ -152,7 +154,12 @@ def _sections(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> dict[str, 
                 baseline: [_against(group, chosen, baseline) for group in chosen]
                 for baseline in suite.baselines
             }
-            made[name] = _Section(chosen, _ranking(name, chosen, tests), _finding(chosen, tests))
+            adjusted = _adjusted(tests)
+            made[name] = _Section(
+                chosen,
+                _ranking(name, chosen, tests, adjusted),
+                _finding(chosen, tests, adjusted),
+            )
     return made
 
 
@@ -213,18 +220,18 @@ def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
     return f"`{suite.name}.toml`: {done}{where}."
 
 
-def _ranking(protocol: str, groups: list[Group], tests: _Tests) -> Table:
+def _ranking(
+    protocol: str, groups: list[Group], tests: _Tests, adjusted: Mapping[_Difference, float]
+) -> Table:
     radii = [r["result"].get("radius") for group in groups for r in group.records.values()]
     radius = next((radius for radius in radii if radius is not None), "-")
     shown = [name for name in tests if any(tests[name])]
-    every = [test for name in shown for test in tests[name] if test and test.p_value is not None]
-    adjusted = dict(zip(map(id, every), holm([test.p_value or 0.0 for test in every]), strict=True))
     rows = []
     for number, group in enumerate(groups):
         against: list[str] = []
         for name in shown:
             test = tests[name][number]
-            against += ["", ""] if test is None else [str(test), _p(adjusted.get(id(test)))]
+            against += ["", ""] if test is None else [str(test), _p(adjusted.get(test))]
         rows.append(
             (
                 group.system,
@@ -328,22 +335,27 @@ def summarise(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[st
     return {"value": mean, "low": float(mean - half), "high": float(mean + half)}
 
 
-def _finding(groups: list[Group], tests: _Tests) -> str:
-    """What the table says of the paper's objective and of ours, a clause a length of code."""
-    said = []
-    for number, group in enumerate(groups):
-        for baseline, differences in tests.items():
-            test = differences[number]
-            if group.system not in _SUBJECTS or test is None:
-                continue
-            clear = test.low is not None and test.high is not None and test.low * test.high > 0
-            sides = "above" if test.value > 0 else "below"
-            said.append(
-                f"{group.system} is {abs(100 * test.value):.1f} points of mAP {sides} {baseline} "
-                f"at {group.code} bits ({test}, {test.seeds} seed{'s' * (test.seeds > 1)}"
-                f"{'' if clear else '; no clear difference'})"
-            )
-    return f"**{'; '.join(said)}.**" if said else ""
+def _adjusted(tests: _Tests) -> dict[_Difference, float]:
+    """The p-value of each difference, Holm-corrected over all of a table."""
+    every = [test for column in tests.values() for test in column if test is not None]
+    tested = [(test, test.p_value) for test in every if test.p_value is not None]
+    corrected = holm([p_value for _, p_value in tested])
+    return {test: p_value for (test, _), p_value in zip(tested, corrected, strict=True)}
+
+
+def _finding(groups: list[Group], tests: _Tests, adjusted: Mapping[_Difference, float]) -> str:
+    """What the table says of the paper's objective and of ours, a line a rival."""
+    lines = []
+    for subject, (baseline, differences) in itertools.product(_SUBJECTS, tests.items()):
+        said = [
+            f"{test} at {group.code} bits (p {_p(adjusted.get(test))}, {test.seeds} "
+            f"seed{'s' * (test.seeds > 1)})"
+            for group, test in zip(groups, differences, strict=True)
+            if group.system == subject and test is not None
+        ]
+        if said:
+            lines.append(f"- **{subject} less {baseline}**, in points of mAP: {'; '.join(said)}")
+    return "\n".join(lines)
 
 
 def _accuracies(group: Group) -> list[list[float]]:
@@ -420,6 +432,17 @@ def write_report(folder: Path) -> list[Path]:
         if path not in files:
             path.unlink()
     return list(files)
+
+
+def unclaimed_records(folder: Path) -> list[Path]:
+    """Records that no suite of a folder lists any more: of plans that were changed since.
+
+    Args:
+        folder: of the suites' TOML files.
+    """
+    suites = [load_suite(path) for path in folder.glob("*.toml")]
+    claimed = {folder / RUNS / run.path for suite in suites for run in suite.runs}
+    return sorted({*(folder / RUNS).rglob("*.json")} - claimed)
 
 
 def record_duplicates(folder: Path, train: ImageSet, test: ImageSet) -> None:

@@ -2,7 +2,7 @@
 
 A suite is a TOML file that names objectives, bits, seeds and protocols. Every
 combination is a run, and every run is one JSON file at a path made of its parameters; so
-a suite can be stopped, taken up again, and spread over machines that share a folder.
+a suite can be stopped, taken up again, and shared among machines.
 """
 
 from __future__ import annotations
@@ -396,6 +396,7 @@ class _SuiteBench:
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "created": now(),
+            "recipe": RECIPE,
             "machine": describe_machine(),
             "dataset": self.dataset,
             "system": run.system,

@@ -99,7 +99,7 @@ def load(split: Split, data_dir: Path | None = None) -> ImageSet:
     raise DatasetMissing(
         f"no Fashion-MNIST {split} files in {' or '.join(map(str, folders))}: name their folder "
         "with --data-dir, or `apt-get install dataset-fashion-mnist`, or download them (30 MB) "
-        "with --download"
+        "with `hashsearch train --download`"
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hashsearch.datasets.image_set import ImageSet
 
@@ -35,30 +36,42 @@ def all_labels(images: ImageSet, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
 def few_labels(
     images: ImageSet, per_class: int = 500, *, validating: int = 100, seed: int = 0
 ) -> tuple[ImageSet, ImageSet]:
-    """So many images of each class to train on, and a fifth as many to validate on.
+    """A few images of each class to train on, and fewer to validate on.
 
     Args:
         images: the training split.
-        per_class: images of each class to train on.
-        validating: images of each class to validate on, the last ones of the class; of the
-            500 that :func:`all_labels` leaves out.
-        seed: of the choice of those to train on.
+        per_class: images of each class to train on, which the seed chooses.
+        validating: images of each class to validate on, always the same: the last of those
+            that :func:`all_labels` validates on.
+        seed: of the choice.
 
     Raises:
         ArgumentError: a class has fewer images.
     """
-    train, _ = training_splits(images)
+    train, validation = training_splits(images)
     rng = np.random.default_rng(seed)
+    return (
+        _some_of_each(train, per_class, "train", lambda rows: rng.permutation(rows)[:per_class]),
+        _some_of_each(validation, validating, "validate", lambda rows: rows[-validating:]),
+    )
+
+
+def _some_of_each(
+    images: ImageSet,
+    per_class: int,
+    purpose: str,
+    choose: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.intp]],
+) -> ImageSet:
     chosen = []
-    for label, name in enumerate(train.class_names):
-        rows = np.flatnonzero(train.labels == label)
+    for label, name in enumerate(images.class_names):
+        rows = np.flatnonzero(images.labels == label)
         if len(rows) < per_class:
             raise ArgumentError(
-                f"{name} has {len(rows)} images to train on, fewer than {per_class}; ask for fewer"
+                f"{name} has {len(rows)} images to {purpose} on, fewer than {per_class}; "
+                "ask for fewer"
             )
-        chosen.append(rng.permutation(rows)[:per_class])
-    _, validation = training_splits(images, validating * len(images.class_names))
-    return train.subset(np.sort(np.concatenate(chosen))), validation
+        chosen.append(choose(rows))
+    return images.subset(np.sort(np.concatenate(chosen)))
 
 
 def unseen_type_names(class_names: Sequence[str], count: int = 3, *, seed: int = 0) -> list[str]:

@@ -32,7 +32,7 @@ class Discriminator(nn.Module):
 
         Args:
             features: float ``(n, n_features)``.
-            codes: ``h = tanh(u)``, float ``(n, n_bits)``.
+            codes: float ``(n, n_bits)``, from -1 to 1.
 
         Returns:
             float ``(n,)``.

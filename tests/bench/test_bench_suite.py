@@ -13,10 +13,12 @@ from bench_cases import CLASSES
 
 from hashsearch.bench import suite as suites
 from hashsearch.bench.report import (
+    RUNS,
     check_report,
     group_runs,
     render,
     report_tables,
+    unclaimed_records,
     write_report,
 )
 from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
@@ -150,6 +152,15 @@ def test_a_suite_runs_once_and_is_taken_up_again(file: Path, tmp_path: Path) -> 
     assert {what.partition(": ")[2] for what in told} == {str(lost.with_suffix(""))}
     assert again[suite.runs[3]]["result"] == records[suite.runs[3]]["result"]
     assert read_runs(suite, folder) == again
+
+
+def test_records_of_changed_plans_are_named(file: Path, tmp_path: Path) -> None:
+    run_all(file, tmp_path / RUNS)
+    assert unclaimed_records(tmp_path) == []
+    file.write_text(SUITE.replace("epochs = 1", "epochs = 2"))
+    assert {path.parents[1].name for path in unclaimed_records(tmp_path)} == {
+        "dch-without-quantisation"
+    }
 
 
 def test_every_run_says_what_it_measured(file: Path, tmp_path: Path) -> None:
@@ -308,7 +319,10 @@ def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite,
     page, plots = render([(suite, records)], "# Head", "plots")
     assert page.startswith("# Head\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs")
     assert "trained on 2 cores of a chip (cpu, float32)" in page
-    assert "points of mAP above dch at 16 + 64 bits" in page
+    finding = next(line for line in page.splitlines() if line.startswith("- **"))
+    assert finding.startswith("- **adversarial less dch**, in points of mAP: +20.")
+    assert "at 16 + 64 bits (p < 0.001, 2 seeds); +" in finding
+    assert finding.count("2 seeds") == 2
     assert page.count("| adversarial |") == 2
     assert set(plots) == {"objectives-held-out.png", "objectives-discriminator.png"}
     for name, content in plots.items():

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hashsearch.errors import ArgumentError
 from hashsearch.training.discriminator import Discriminator
 from hashsearch.training.objectives.cauchy import CauchyObjective
 
@@ -34,13 +35,14 @@ class Adversarial(CauchyObjective):
       from its neighbours is scrambled out of the semantic code.
 
     D sees the features detached: the encoder can only answer with its codes. Of a code it
-    sees the bits that a search will see; their gradient is that of ``h``, straight through
-    (Bengio, Leonard and Courville, arXiv 1308.3432). Shown ``h`` itself it tells images apart
-    by how far each output is from the corner, which no search looks at and no encoder can hide.
+    sees the bits that a search will see, ``sign(h)``; their gradient is taken for that of ``h``
+    (the straight-through estimator of Bengio, Leonard and Courville, arXiv 1308.3432). Shown
+    ``h`` itself, it tells images apart by how far each output is from its corner, which no
+    search looks at.
 
-    Constants, beside those of :class:`CauchyObjective`: ``softness``, how much of ``h`` D sees,
-    from 0, its signs alone, to 1, ``h`` itself; ``views``, the share of the swapped codes
-    that are of the other view of the same image instead of a neighbour's, from 0 to 1.
+    Constants, beside those of :class:`CauchyObjective`: ``softness`` s: D sees
+    ``s h + (1 - s) sign(h)``; ``views``, the share of the swapped codes that are of the other
+    view of the same image, whatever neighbour was drawn. Both are from 0 to 1.
     """
 
     name = "adversarial"
@@ -105,35 +107,44 @@ class Adversarial(CauchyObjective):
     def _judge(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """D's logits for each image with its own code and with that of a random neighbour."""
+        """D's logits for each image with its own code and with a swapped one."""
         codes = torch.tanh(outputs.semantic)
         signs = torch.where(codes >= 0, 1.0, -1.0)
         codes = codes + (1 - self.constants["softness"]) * (signs - codes).detach()
         features = outputs.features.detach()
-        rows, partners = draw_neighbours(neighbours, generator)
-        if self.constants["views"]:
-            other_view = (rows + len(codes) // 2) % len(codes)
-            as_view = torch.rand(len(rows), generator=generator) < self.constants["views"]
-            partners = torch.where(as_view.to(rows.device), other_view, partners)
+        rows, partners = draw_partners(neighbours, generator, self.constants["views"])
         own = self.discriminator(features[rows], codes[rows])
         swapped = self.discriminator(features[rows], codes[partners])
         return own, swapped
 
 
-def draw_neighbours(neighbours: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """One random neighbour for each item that has any beside itself.
+def draw_partners(
+    neighbours: Tensor, generator: torch.Generator, views: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """One random neighbour, or the other view, for each item that has a neighbour beside itself.
 
     Args:
         neighbours: bool ``(n, n)``; the diagonal is not looked at.
         generator: where the randomness comes from (on the CPU).
+        views: with which probability the other view is taken; rows are then two views of n / 2
+            images, one half after the other.
 
     Returns:
         int64 ``(m,)`` items and int64 ``(m,)`` their partners; m is 0 where no item has a
         neighbour.
+
+    Raises:
+        ArgumentError: an odd number of rows has no two views.
     """
     n = len(neighbours)
     others = neighbours & ~torch.eye(n, dtype=torch.bool, device=neighbours.device)
     draw = torch.rand(n, n, generator=generator).to(neighbours.device)
     partners = draw.masked_fill(~others, -1).argmax(dim=1)
     rows = torch.nonzero(others.any(dim=1)).squeeze(1)
-    return rows, partners[rows]
+    partners = partners[rows]
+    if views:
+        if n % 2:
+            raise ArgumentError(f"{n} rows are no two views of each image")
+        taken = (torch.rand(len(rows), generator=generator) < views).to(rows.device)
+        partners = torch.where(taken, (rows + n // 2) % n, partners)
+    return rows, partners

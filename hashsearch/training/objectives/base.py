@@ -52,7 +52,7 @@ class Objective(nn.Module, ABC):
     default_weights: ClassVar[dict[str, float]]
     default_constants: ClassVar[dict[str, float]] = {}
     constant_ranges: ClassVar[dict[str, tuple[float, float]]] = {}
-    """Of constants that may be from the one bound to the other, instead of any above 0."""
+    """Lowest and highest value of a constant; one that is not listed is any number above 0."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class Objective(nn.Module, ABC):
 
         Raises:
             ArgumentError: an unknown constant, or a value that is no finite number above 0, or
-                in the range of the constant.
+                that is outside of the constant's range.
         """
         _check_names(constants, cls.default_constants, cls.name, "constant")
         for name, value in constants.items():

@@ -17,16 +17,22 @@ from hashsearch.training.objectives.classifier_bits import ClassifierBits
 
 __all__ = ["STEPS", "Ladder", "LadderHead"]
 
-STEPS = {1: (0.5,), 2: (0.33, 0.67), 3: (0.15, 0.5, 0.95)}
-"""Probabilities at which the bits of a type are set, by how many bits it has."""
+STEPS = {2: (0.33, 0.67), 3: (0.15, 0.5, 0.95)}
+"""Probabilities at which the bits of a type are set, by how many bits it has.
+
+Of the few sets that were tried on the validation images of Fashion-MNIST these had the best
+precision and recall within a radius of 2, and share of deformed views in the ball of their image.
+"""
 
 
 class LadderHead(nn.Module):
     """Features ``(n, n_features)`` to logits in training, to steps of probability in eval mode.
 
-    Each type has as many bits as there are for all, three at most: further ones would thin
-    a ball of radius 2 out. A bit is 1 where the type's probability reaches the bit's step;
-    the bits that are left over, at the end, are 0.
+    Each type has two bits, or three where there are as many for all. A bit is 1 where the
+    type's probability reaches the bit's step. Of two images that are surely of different types
+    twice as many bits differ as a type has: with one bit each a ball of radius 2 would hold
+    everything, and with four it would hold too little. Bits beyond three a type are always 0:
+    a longer code says no more.
 
     Args:
         n_features: width of the backbone's features.
@@ -34,7 +40,7 @@ class LadderHead(nn.Module):
         n_classes: number of item types.
 
     Raises:
-        ArgumentError: there are fewer bits than item types.
+        ArgumentError: there are fewer than two bits a type.
     """
 
     steps: Tensor
@@ -42,9 +48,9 @@ class LadderHead(nn.Module):
     def __init__(self, n_features: int, n_bits: int, n_classes: int) -> None:
         super().__init__()
         each = min(max(STEPS), n_bits // n_classes)
-        if not each:
+        if each not in STEPS:
             raise ArgumentError(
-                f"{n_bits} bits cannot give each of {n_classes} types one; take more with --bits"
+                f"{n_bits} bits cannot give each of {n_classes} types two; take more with --bits"
             )
         self.unused = n_bits - each * n_classes
         self.classifier = nn.Linear(n_features, n_classes)
