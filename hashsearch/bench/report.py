@@ -388,6 +388,10 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def _suites_of(folder: Path) -> list[Suite]:
+    return [load_suite(path) for path in sorted(folder.glob("*.toml"))]
+
+
 def check_report(folder: Path) -> None:
     """Before hours of training, not after: that a report can be written into the folder.
 
@@ -397,8 +401,7 @@ def check_report(folder: Path) -> None:
     Raises:
         SuiteError: some TOML file in it is no suite, or its ``README.md`` is not a report.
     """
-    for path in folder.glob("*.toml"):
-        load_suite(path)
+    _suites_of(folder)
     page = folder / "README.md"
     if page.is_file() and not page.read_text(encoding="utf-8").startswith(_HEAD):
         raise SuiteError(
@@ -421,8 +424,7 @@ def write_report(folder: Path) -> list[Path]:
         SuiteError: a suite or a record cannot be read.
         ArgumentError: the folder refuses the files.
     """
-    suites = [load_suite(path) for path in sorted(folder.glob("*.toml"))]
-    recorded = [(suite, read_runs(suite, folder / RUNS)) for suite in suites]
+    recorded = [(suite, read_runs(suite, folder / RUNS)) for suite in _suites_of(folder)]
     page, plots = render(recorded, _head(folder), PLOTS.as_posix())
     files = {folder / "README.md": page.encode()}
     files.update({folder / PLOTS / name: content for name, content in plots.items()})
@@ -440,8 +442,7 @@ def unclaimed_records(folder: Path) -> list[Path]:
     Args:
         folder: of the suites' TOML files.
     """
-    suites = [load_suite(path) for path in folder.glob("*.toml")]
-    claimed = {folder / RUNS / run.path for suite in suites for run in suite.runs}
+    claimed = {folder / RUNS / run.path for suite in _suites_of(folder) for run in suite.runs}
     return sorted({*(folder / RUNS).rglob("*.json")} - claimed)
 
 

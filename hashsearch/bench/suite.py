@@ -115,8 +115,13 @@ class Run:
 
     @property
     def training(self) -> str:
-        """What runs that are measured on one training have in common."""
-        return json.dumps([PROTOCOLS[self.protocol].training, self.settings], sort_keys=True)
+        """What decides a training on given images; runs that share it share the training."""
+        decisions = {
+            "recipe": RECIPE,
+            "part": PROTOCOLS[self.protocol].training,
+            "plan": self.settings,
+        }
+        return json.dumps(decisions, sort_keys=True)
 
     @property
     def path(self) -> Path:
@@ -413,15 +418,8 @@ class _SuiteBench:
         self, run: Run, plan: Plan, progress: Callable[[int, int], None]
     ) -> tuple[Encoder, dict[str, Any]]:
         """Trained now or before, and what is known of that training besides its record."""
-        part = PROTOCOLS[run.protocol].training
-        decisions = {
-            "recipe": RECIPE,
-            "plan": run.settings,
-            "part": part,
-            "dataset": self.dataset,
-        }
         digest = self.train_sha256.copy()
-        digest.update(json.dumps(decisions, sort_keys=True).encode())
+        digest.update(f"{self.dataset}\n{run.training}".encode())
         path = cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"
         beside = path.with_suffix(".json")
         if not path.is_file():
@@ -430,7 +428,7 @@ class _SuiteBench:
                 self.train,
                 path,
                 dataset=self.dataset,
-                part=part,
+                part=PROTOCOLS[run.protocol].training,
                 on_step=lambda step: progress(
                     (step.epoch - 1) * step.steps + step.step, plan.total_epochs * step.steps
                 ),

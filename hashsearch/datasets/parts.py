@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from hashsearch.datasets.image_set import ImageSet
 
@@ -48,30 +47,24 @@ def few_labels(
     Raises:
         ArgumentError: a class has fewer images.
     """
-    train, validation = training_splits(images)
+    train, held = training_splits(images)
+    available = len(held) // len(images.class_names)
+    if validating > available:
+        raise ArgumentError(
+            f"each class has {available} images to validate on, fewer than {validating}; "
+            "ask for fewer"
+        )
     rng = np.random.default_rng(seed)
-    return (
-        _some_of_each(train, per_class, "train", lambda rows: rng.permutation(rows)[:per_class]),
-        _some_of_each(validation, validating, "validate", lambda rows: rows[-validating:]),
-    )
-
-
-def _some_of_each(
-    images: ImageSet,
-    per_class: int,
-    purpose: str,
-    choose: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.intp]],
-) -> ImageSet:
     chosen = []
-    for label, name in enumerate(images.class_names):
-        rows = np.flatnonzero(images.labels == label)
+    for label, name in enumerate(train.class_names):
+        rows = np.flatnonzero(train.labels == label)
         if len(rows) < per_class:
             raise ArgumentError(
-                f"{name} has {len(rows)} images to {purpose} on, fewer than {per_class}; "
-                "ask for fewer"
+                f"{name} has {len(rows)} images to train on, fewer than {per_class}; ask for fewer"
             )
-        chosen.append(choose(rows))
-    return images.subset(np.sort(np.concatenate(chosen)))
+        chosen.append(rng.permutation(rows)[:per_class])
+    _, validation = training_splits(images, validating * len(images.class_names))
+    return train.subset(np.sort(np.concatenate(chosen))), validation
 
 
 def unseen_type_names(class_names: Sequence[str], count: int = 3, *, seed: int = 0) -> list[str]:

@@ -15,12 +15,12 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 from torchvision import models
-from toy import seeded, toy_set
+from toy import fashion_record, seeded, toy_set
 
 from hashsearch.cli import cli
 from hashsearch.codes import unpack_bits
-from hashsearch.datasets.fashion_mnist import CLASS_NAMES, sample
-from hashsearch.encoder import Encoder, EncoderRecord
+from hashsearch.datasets.fashion_mnist import sample
+from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError, ExtraMissing, TrainingError
 from hashsearch.images import FASHION_MNIST, normalise
 from hashsearch.training import backbones
@@ -245,22 +245,6 @@ def test_without_torchvision_it_is_said_what_to_install(monkeypatch: pytest.Monk
 # --- export ------------------------------------------------------------------------------
 
 
-def record(name: str) -> EncoderRecord:
-    return EncoderRecord(
-        name="moment",
-        n_bits=16,
-        fine_bits=8,
-        preprocessing=FASHION_MNIST,
-        class_names=CLASS_NAMES,
-        objective="adversarial",
-        weights={},
-        backbone=name,
-        dataset="fashion-mnist",
-        neighbour_rule="same-type",
-        seed=0,
-    )
-
-
 @torch.no_grad()
 def settled(name: str, pixels: Tensor) -> HashNetwork:
     """A network whose statistics are those of the images, so that its bits divide them."""
@@ -288,7 +272,7 @@ def test_an_exported_network_sets_the_same_bits(name: str, tmp_path: Path) -> No
     pixels = sample().pixels[:: len(sample()) // 40]
     made = settled(name, torch.from_numpy(normalise(pixels, FASHION_MNIST)))
     path = tmp_path / "moment.onnx"
-    export(made, record(name), path)
+    export(made, fashion_record("adversarial", name, 16, 8), path)
     bits = unpack_bits(Encoder.load(path).encode_pixels(pixels, batch_size=16))
     with torch.no_grad():
         expected = torch.cat(made(torch.from_numpy(normalise(pixels, FASHION_MNIST))), dim=1)

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from toy import same_label, seeded, toy_set
+from toy import fashion_record, same_label, seeded, spread_logits, toy_set
 
 from hashsearch.codes import unpack_bits
-from hashsearch.datasets.fashion_mnist import CLASS_NAMES, sample
-from hashsearch.encoder import Encoder, EncoderRecord
+from hashsearch.datasets.fashion_mnist import sample
+from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError
 from hashsearch.images import FASHION_MNIST, normalise
 from hashsearch.training.export import export
@@ -148,25 +148,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[HashNetwork, Pat
     head = network.semantic_head
     assert isinstance(head, ClassifierHead)
     with torch.no_grad():
-        logits = head.classifier(network.heads(pixels)[0].features)
-        spread = logits.std(dim=0)
-        head.classifier.weight.div_(spread[:, None])
-        head.classifier.bias.sub_(logits.mean(dim=0)).div_(spread)
-    record = EncoderRecord(
-        name="control",
-        n_bits=48,
-        fine_bits=0,
-        preprocessing=FASHION_MNIST,
-        class_names=CLASS_NAMES,
-        objective="classifier-bits",
-        weights={"classification": 1.0},
-        backbone="small-resnet",
-        dataset="fashion-mnist",
-        neighbour_rule="same-type",
-        seed=0,
-    )
+        spread_logits(head.classifier, network.heads(pixels)[0].features)
     path = tmp_path_factory.mktemp("export") / "control.onnx"
-    export(network, record, path)
+    export(network, fashion_record("classifier-bits", "small-resnet", 48, 0), path)
     return network, path
 
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from toy import same_label, seeded
+from toy import fashion_record, same_label, seeded, spread_logits
 
 from hashsearch.codes import unpack_bits
-from hashsearch.datasets.fashion_mnist import CLASS_NAMES, sample
-from hashsearch.encoder import Encoder, EncoderRecord
+from hashsearch.datasets.fashion_mnist import sample
+from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError
 from hashsearch.images import FASHION_MNIST, normalise
 from hashsearch.training.export import export
@@ -102,25 +102,9 @@ def test_an_exported_encoder_sets_the_bits_that_its_probabilities_reach(tmp_path
     head = network.semantic_head
     assert isinstance(head, LadderHead)
     with torch.no_grad():
-        logits = head.classifier(network.heads(pixels)[0].features)
-        spread = logits.std(dim=0) / 4
-        head.classifier.weight.div_(spread[:, None])
-        head.classifier.bias.sub_(logits.mean(dim=0)).div_(spread)
+        spread_logits(head.classifier, network.heads(pixels)[0].features, deviation=4.0)
         (outputs,) = network(pixels)
-    record = EncoderRecord(
-        name="ladder",
-        n_bits=32,
-        fine_bits=0,
-        preprocessing=FASHION_MNIST,
-        class_names=CLASS_NAMES,
-        objective="ladder",
-        weights={"classification": 1.0},
-        backbone="lenet",
-        dataset="fashion-mnist",
-        neighbour_rule="same-type",
-        seed=0,
-    )
-    export(network, record, tmp_path / "ladder.onnx")
+    export(network, fashion_record("ladder", "lenet", 32, 0), tmp_path / "ladder.onnx")
     bits = unpack_bits(Encoder.load(tmp_path / "ladder.onnx").encode_pixels(sample().pixels[:200]))
     # Two runtimes add in another order: an output this near to 0 may fall on either side.
     clear = outputs.abs().numpy() > 1e-5

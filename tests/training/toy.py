@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from hashsearch.datasets.fashion_mnist import CLASS_NAMES as TYPES
 from hashsearch.datasets.image_set import ImageSet
+from hashsearch.encoder import EncoderRecord
+from hashsearch.images import FASHION_MNIST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import nn
 
 CLASS_NAMES = ("row", "column", "spot", "nothing")
 
@@ -32,6 +37,32 @@ def toy_set(n: int, *, seed: int, size: int = 8) -> ImageSet:
         elif label == 2:
             image[y - 2 : y + 2, x - 2 : x + 2] = light
     return ImageSet(images, labels, CLASS_NAMES, tuple(f"{seed}-{row}" for row in range(n)))
+
+
+def fashion_record(objective: str, backbone: str, n_bits: int, fine_bits: int) -> EncoderRecord:
+    """The record of an encoder of the ten types, of which nothing else is known."""
+    return EncoderRecord(
+        name="toy",
+        n_bits=n_bits,
+        fine_bits=fine_bits,
+        preprocessing=FASHION_MNIST,
+        class_names=TYPES,
+        objective=objective,
+        weights={},
+        backbone=backbone,
+        dataset="fashion-mnist",
+        neighbour_rule="same-type",
+        seed=0,
+    )
+
+
+@torch.no_grad()
+def spread_logits(classifier: nn.Linear, features: torch.Tensor, deviation: float = 1.0) -> None:
+    """Make each class's logit vary so much over these features, about 0."""
+    logits = classifier(features)
+    spread = logits.std(dim=0) / deviation
+    classifier.weight.div_(spread[:, None])
+    classifier.bias.sub_(logits.mean(dim=0)).div_(spread)
 
 
 def seeded(seed: int = 0) -> torch.Generator:

@@ -20,8 +20,8 @@ __all__ = ["STEPS", "Ladder", "LadderHead"]
 STEPS = {2: (0.33, 0.67), 3: (0.15, 0.5, 0.95)}
 """Probabilities at which the bits of a type are set, by how many bits it has.
 
-Of the few sets that were tried on the validation images of Fashion-MNIST these had the best
-precision and recall within a radius of 2, and share of deformed views in the ball of their image.
+Chosen among a few sets on the validation images of Fashion-MNIST, by mAP, by precision and recall
+within a radius of 2, and by the views that find their own item. Steps near them do about as well.
 """
 
 
