@@ -53,6 +53,7 @@ Rendered from recorded runs by `hashsearch bench --suite FILE`, which runs what 
 lists and is not recorded yet; never edited by hand. A row is made again by deleting its
 records under `recorded/runs` and the encoders in the cache folder, and giving that command."""
 _TOLERANCE = 8.0  # grey levels
+_UNKNOWN = {"value": None, "low": None, "high": None}
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,42 @@ class Group:
         """Mean average precision with its interval; see :func:`summarise`."""
         return summarise(self.values(), same_queries=self.same_queries)
 
-    def mean_of(self, *keys: str) -> float | None:
-        """Mean over the seeds of an estimate in the results, or of a bare figure."""
+    def figures(self, *keys: str, seeds: Sequence[int] | None = None) -> npt.NDArray[np.float64]:
+        """Of an estimate in the results, or a bare figure: ``float64 (seeds,)``.
+
+        Args:
+            keys: its path in the results.
+            seeds: of the runs; all if left out.
+
+        Returns:
+            One a seed, NaN where a run has none.
+        """
         values = []
-        for record in self.records.values():
-            value: Any = record["result"]
+        for seed in self.records if seeds is None else seeds:
+            value: Any = self.records[seed]["result"]
             for key in keys:
-                if key not in value:
-                    return None
-                value = value[key]
-            values.append(value["value"] if isinstance(value, dict) else value)
-        return float(np.mean(values)) if values and None not in values else None
+                value = value.get(key) if isinstance(value, dict) else None
+            value = value["value"] if isinstance(value, dict) else value
+            values.append(np.nan if value is None else value)
+        return np.array(values, dtype=np.float64)
+
+    def mean_of(self, *keys: str) -> float | None:
+        """Mean of :meth:`figures`; None where a run has none."""
+        mean = float(self.figures(*keys).mean())
+        return None if np.isnan(mean) else mean
+
+    def estimate(self, *keys: str) -> dict[str, Any]:
+        """Mean of :meth:`figures` with its interval, which is of Student's t over the seeds.
+
+        Where there is one seed it is that of the run, over its queries.
+        """
+        if len(self.records) > 1:
+            return _over_means(self.figures(*keys))
+        (record,) = self.records.values()
+        found = record["result"]
+        for key in keys:
+            found = found.get(key, {})
+        return found or _UNKNOWN
 
 
 def group_runs(records: Mapping[Run, dict[str, Any]]) -> list[Group]:
@@ -154,11 +180,11 @@ def _sections(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> dict[str, 
                 baseline: [_against(group, chosen, baseline) for group in chosen]
                 for baseline in suite.baselines
             }
-            adjusted = _adjusted(tests)
+            adjusted, radius = _adjusted(tests), suite.runs[0].radius  # one for all of a suite
             made[name] = _Section(
                 chosen,
-                _ranking(name, chosen, tests, adjusted),
-                _finding(chosen, tests, adjusted),
+                _ranking(name, chosen, tests, adjusted, radius),
+                _finding(chosen, tests, adjusted, radius),
             )
     return made
 
@@ -199,7 +225,9 @@ def render(
         }
         if judged:
             name = f"{suite.name}-discriminator.png"
-            plots[name] = discriminators({_label(g): _accuracies(g) for g in judged.values()})
+            shown = list(judged.values())
+            accuracies = dict(zip(_labels(shown), map(_accuracies, shown), strict=True))
+            plots[name] = discriminators(accuracies)
             parts.append("### How often the discriminator is right")
             parts.append(f"![Accuracy of the discriminator]({plots_folder}/{name})")
     return "\n\n".join(part for part in parts if part) + "\n", plots
@@ -209,54 +237,59 @@ def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
     done = f"{len(records)} of {len(suite.runs)} runs are recorded"
     machines = [r["training"].get("machine", r["machine"]) for r in records.values()]
     cpus = sorted({f"{machine['cores']} cores of {machine['cpu']}" for machine in machines})
-    ways = sorted(
-        {
-            f"{t['device']}, {t['precision']}"
-            for r in records.values()
-            if "device" in (t := r["training"])
-        }
-    )
+    ways = sorted({_way(r["training"]) for r in records.values() if "device" in r["training"]})
     where = f", trained on {'; '.join(cpus)} ({'; '.join(ways) or 'cpu'})" if records else ""
     return f"`{suite.name}.toml`: {done}{where}."
 
 
+def _way(training: Mapping[str, Any]) -> str:
+    """What training seconds depend on besides the machine."""
+    threads = training["threads"]
+    return f"{training['device']}, {training['precision']}, {threads} thread{'s' * (threads > 1)}"
+
+
 def _ranking(
-    protocol: str, groups: list[Group], tests: _Tests, adjusted: Mapping[_Difference, float]
+    protocol: str,
+    groups: list[Group],
+    tests: _Tests,
+    adjusted: Mapping[_Difference, float],
+    radius: int,
 ) -> Table:
-    radii = [r["result"].get("radius") for group in groups for r in group.records.values()]
-    radius = next((radius for radius in radii if radius is not None), "-")
     shown = [name for name in tests if any(tests[name])]
     rows = []
     for number, group in enumerate(groups):
         against: list[str] = []
         for name in shown:
             test = tests[name][number]
-            against += ["", ""] if test is None else [str(test), _p(adjusted.get(test))]
+            against += ["", ""] if test is None else [_points(test.map), _p(adjusted.get(test))]
         rows.append(
             (
                 group.system,
                 group.code,
                 str(len(group.records)),
                 interval(group.summary),
-                _share(group.mean_of("precision_within")),
-                _share(group.mean_of("recall_within")),
+                interval(group.estimate("precision_within")),
+                interval(group.estimate("recall_within")),
                 _share(group.mean_of("empty_balls")),
                 *against,
                 "-" if group.seconds is None else f"{group.seconds:,.0f}",
             )
         )
     columns = ["system", "bits", "seeds", "mAP [95 %]"]
-    columns += [f"precision within {radius}", f"recall within {radius}", "empty balls"]
+    columns += [f"precision within {radius} [95 %]", f"recall within {radius} [95 %]"]
+    columns.append("empty balls")
     columns += [text for name in shown for text in (f"mAP less {name}'s", f"p ({name})")]
     columns.append("training s")
     return Table(f"{protocol}: {PROTOCOLS[protocol].says}", tuple(columns), tuple(rows), _NOTE)
 
 
+_FIGURES_NOTE = "Intervals are of 95 %: Student's t over the seeds, else over the queries of one."
 _NOTE = (
-    "Intervals are of 95 %, and cover queries and trainings where there are several seeds, else "
-    "queries alone. Differences: on the same queries and seeds, in points of mAP of 100; p: "
-    "two-sided sign-flip test over the queries, of these trainings (over the seeds, by Student's "
-    "t, where each has queries of its own), Holm-corrected over the table."
+    "Intervals are of 95 %. Those of mAP cover queries and trainings where there are several "
+    "seeds, else queries alone; those of precision and recall are Student's t over the seeds. "
+    "Differences: on the same queries and seeds, in points of 100; p, of mAP: two-sided sign-flip "
+    "test over the queries, of these trainings (over the seeds, by Student's t, where each has "
+    "queries of its own), Holm-corrected over the table."
 )
 
 
@@ -266,29 +299,26 @@ def _same_item(protocol: str, groups: list[Group]) -> Table:
             group.system,
             group.code,
             str(len(group.records)),
-            _share(group.mean_of("recall_at", "1")),
-            _share(group.mean_of("recall_at", "10")),
+            interval(group.estimate("recall_at", "1")),
+            interval(group.estimate("recall_at", "10")),
         )
         for group in groups
     ]
-    columns = ("system", "bits", "seeds", "recall@1", "recall@10")
-    return Table(f"{protocol}: {PROTOCOLS[protocol].says}", columns, tuple(rows))
+    columns = ("system", "bits", "seeds", "recall@1 [95 %]", "recall@10 [95 %]")
+    return Table(f"{protocol}: {PROTOCOLS[protocol].says}", columns, tuple(rows), _FIGURES_NOTE)
 
 
 @dataclass(frozen=True, eq=False)
 class _Difference:
-    """Of mAP, between a group and a baseline; low and high are None where unknown."""
+    """Between a group and a baseline, over the seeds that both have.
+
+    ``map`` and ``recall_within`` are estimates, whose value and ends may be None.
+    """
 
     seeds: int
-    value: float
-    low: float | None
-    high: float | None
+    map: dict[str, Any]
+    recall_within: dict[str, Any]
     p_value: float | None
-
-    def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{100 * self.value:+.1f}"
-        return f"{100 * self.value:+.1f} [{100 * self.low:+.1f}, {100 * self.high:+.1f}]"
 
 
 _Tests: TypeAlias = dict[str, list[_Difference | None]]
@@ -315,8 +345,8 @@ def _against(group: Group, groups: list[Group], baseline: str) -> _Difference | 
         p_value = paired_test(ours, theirs)["p_value"]
     else:
         p_value = float(ttest_1samp(np.nanmean(ours - theirs, axis=1), 0.0).pvalue)
-    low, high = summary["low"], summary["high"]
-    return _Difference(len(seeds), summary["value"], low, high, p_value)
+    recalls = [of.figures("recall_within", seeds=seeds) for of in (group, others[0])]
+    return _Difference(len(seeds), summary, _over_means(recalls[0] - recalls[1]), p_value)
 
 
 def summarise(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[str, Any]:
@@ -329,10 +359,18 @@ def summarise(values: npt.NDArray[np.float64], *, same_queries: bool) -> dict[st
     """
     if same_queries or len(values) == 1:
         return dict(over_seeds(values))
-    means = np.nanmean(values, axis=1)
-    half = stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means))
+    return _over_means(np.nanmean(values, axis=1))
+
+
+def _over_means(means: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Mean of the seeds' figures with Student's t interval; of one seed, without."""
     mean = float(means.mean())
-    return {"value": mean, "low": float(mean - half), "high": float(mean + half)}
+    if np.isnan(mean):
+        return _UNKNOWN
+    if len(means) == 1:
+        return {**_UNKNOWN, "value": mean}
+    half = float(stdtrit(len(means) - 1, 0.975) * means.std(ddof=1) / np.sqrt(len(means)))
+    return {"value": mean, "low": mean - half, "high": mean + half}
 
 
 def _adjusted(tests: _Tests) -> dict[_Difference, float]:
@@ -343,18 +381,22 @@ def _adjusted(tests: _Tests) -> dict[_Difference, float]:
     return {test: p_value for (test, _), p_value in zip(tested, corrected, strict=True)}
 
 
-def _finding(groups: list[Group], tests: _Tests, adjusted: Mapping[_Difference, float]) -> str:
+def _finding(
+    groups: list[Group], tests: _Tests, adjusted: Mapping[_Difference, float], radius: int
+) -> str:
     """What the table says of the paper's objective and of ours, a line a rival."""
     lines = []
     for subject, (baseline, differences) in itertools.product(_SUBJECTS, tests.items()):
-        said = [
-            f"{test} at {group.code} bits (p {_p(adjusted.get(test))}, {test.seeds} "
-            f"seed{'s' * (test.seeds > 1)})"
-            for group, test in zip(groups, differences, strict=True)
-            if group.system == subject and test is not None
-        ]
+        said = []
+        for group, test in zip(groups, differences, strict=True):
+            if group.system != subject or test is None:
+                continue
+            text = f"{_points(test.map)} mAP (p {_p(adjusted.get(test))})"
+            if test.recall_within["value"] is not None:
+                text += f" and {_points(test.recall_within)} recall within {radius}"
+            said.append(f"{text} at {group.code} bits, {test.seeds} seed{'s' * (test.seeds > 1)}")
         if said:
-            lines.append(f"- **{subject} less {baseline}**, in points of mAP: {'; '.join(said)}")
+            lines.append(f"- **{subject} less {baseline}**: {'; '.join(said)}")
     return "\n".join(lines)
 
 
@@ -368,14 +410,33 @@ def _accuracies(group: Group) -> list[list[float]]:
     ]
 
 
-def _label(group: Group) -> str:
-    return f"{group.system}, {group.code} bits, {group.protocol}"
+def _labels(groups: Sequence[Group]) -> list[str]:
+    """What tells the groups apart: the system, and what is not the same for all."""
+    columns = [
+        [group.system for group in groups],
+        [f"{group.code} bits" for group in groups],
+        [group.protocol for group in groups],
+    ]
+    told = [column for number, column in enumerate(columns) if not number or len({*column}) > 1]
+    return [", ".join(parts) for parts in zip(*told, strict=True)]
 
 
 def _markdown(table: Table) -> str:
     rule = ["---", "---:", *("---:" for _ in table.columns[2:])]
     lines = [table.columns, rule, *table.rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _points(difference: dict[str, Any]) -> str:
+    value, low, high = (
+        None if (end := difference[name]) is None else 100 * end
+        for name in ("value", "low", "high")
+    )
+    return (
+        f"{value:+.1f}"
+        if low is None or high is None
+        else f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
+    )
 
 
 def _p(value: float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle
+from itertools import cycle, product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["against_bits", "discriminators"]
 
 _MARKERS = "os^Dv<>PX*"
+_LINES = ("-", "--", "-.", ":")  # where there are more systems than colours
 
 
 def against_bits(groups: Sequence[Group], protocol: str) -> bytes:
@@ -77,16 +78,16 @@ def discriminators(accuracies: Mapping[str, Sequence[Sequence[float]]]) -> bytes
     made, axes = new_figure(
         "How often the discriminator is right", "mean of the seeds; bands: least and most"
     )
-    for (name, seeds), colour in zip(accuracies.items(), cycle(COLOURS)):
+    for (name, seeds), (line, colour) in zip(accuracies.items(), cycle(product(_LINES, COLOURS))):
         epochs = min(map(len, seeds))
         values = np.array([list(seed)[:epochs] for seed in seeds])
         steps = np.arange(1, epochs + 1)
-        axes.plot(steps, values.mean(axis=0), color=colour, label=name)
+        axes.plot(steps, values.mean(axis=0), color=colour, linestyle=line, label=name)
         axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2)
     axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="chance")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("share of the cases where it is right")
+    axes.set_ylabel("share of cases")
     axes.set_ylim(0.45, 1.0)
     made.legend(loc="outside lower center", frameon=False, fontsize=8)
     return png_of(made)

@@ -255,12 +255,18 @@ def test_without_a_file_each_objective_has_its_defaults() -> None:
 
 
 def record_of(values: list[float | None], accuracy: float | None, queries: str = "") -> Any:
-    figure = {"value": float(np.mean([v for v in values if v is not None]))}
+    mean = float(np.mean([v for v in values if v is not None]))
+    figure = {"value": mean, "low": None, "high": None}
     epoch = {"epoch": 1, "seconds": 60.0, "adversary_accuracy": accuracy}
     return {
         "machine": {"cores": 2, "cpu": "a chip"},
         "queries_sha256": queries,
-        "training": {"history": [epoch, epoch], "device": "cpu", "precision": "float32"},
+        "training": {
+            "history": [epoch, epoch],
+            "device": "cpu",
+            "precision": "float32",
+            "threads": 2,
+        },
         "result": {
             "radius": 2,
             "map": figure,
@@ -318,10 +324,11 @@ def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite,
     suite, records = recorded
     page, plots = render([(suite, records)], "# Head", "plots")
     assert page.startswith("# Head\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs")
-    assert "trained on 2 cores of a chip (cpu, float32)" in page
+    assert "trained on 2 cores of a chip (cpu, float32, 2 threads)" in page
     finding = next(line for line in page.splitlines() if line.startswith("- **"))
-    assert finding.startswith("- **adversarial less dch**, in points of mAP: +20.")
-    assert "at 16 + 64 bits (p < 0.001, 2 seeds); +" in finding
+    assert finding.startswith("- **adversarial less dch**: +20.")
+    assert " mAP (p < 0.001) and +20." in finding
+    assert " recall within 2 at 16 + 64 bits, 2 seeds; +" in finding
     assert finding.count("2 seeds") == 2
     assert page.count("| adversarial |") == 2
     assert set(plots) == {"objectives-held-out.png", "objectives-discriminator.png"}
@@ -342,6 +349,16 @@ def test_seeds_that_ask_different_queries_are_compared_by_their_means() -> None:
     assert row["mAP [95 %]"] == "0.6200 [0.3716, 0.8684]"
     assert row["mAP less dch's"] == "+1.0 [-1.5, +3.5]"
     assert row["p (dch)"] == "0.225"
+    assert row["recall within 2 [95 %]"] == "0.6200 [0.3716, 0.8684]"
+
+
+def test_one_seed_has_the_interval_of_its_queries() -> None:
+    suite = make_suite(["lsh"], bits=[16], seeds=[0], protocols=["held-out"])
+    record = record_of([0.5, 0.7], None)
+    record["result"]["recall_within"] = {"value": 0.6, "low": 0.5, "high": 0.7}
+    (table,) = report_tables(suite, {suite.runs[0]: record})
+    row = dict(zip(table.columns, table.rows[0], strict=True))
+    assert row["recall within 2 [95 %]"] == "0.6000 [0.5000, 0.7000]"
 
 
 def test_pixels_and_the_same_item_are_reported(file: Path, tmp_path: Path) -> None:
@@ -353,7 +370,7 @@ def test_pixels_and_the_same_item_are_reported(file: Path, tmp_path: Path) -> No
         "seen-gallery",
         "same-item",
     ]
-    assert same.columns == ("system", "bits", "seeds", "recall@1", "recall@10")
+    assert same.columns == ("system", "bits", "seeds", "recall@1 [95 %]", "recall@10 [95 %]")
     assert [row[:3] for row in ranking.rows][2] == ("pixel-sad", "pixels", "2")
     page, plots = render([(suite, records)], "# Head", "plots")
     assert {"two-held-out.png", "two-same-item.png"} <= set(plots)
