@@ -13,7 +13,7 @@ import json
 import re
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,10 +90,10 @@ class Run:
 
     @cached_property
     def settings(self) -> dict[str, Any] | None:
-        """What the plan says, without where on this machine a file of weights lies."""
+        """What the plan decides, without where on this machine a file of weights lies."""
         if self.plan is None:
             return None
-        settings = asdict(self.plan)
+        settings = self.plan.to_record()
         weights = Path(settings.get("backbone_weights", ""))
         if weights.is_file():
             digest = hashlib.sha256(weights.read_bytes()).hexdigest()

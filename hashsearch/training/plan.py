@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
 from hashsearch.codes import check_bit_counts
@@ -140,6 +140,11 @@ class TrainingPlan:
     def all_constants(self) -> dict[str, float]:
         """Of the objective, defaults included."""
         return OBJECTIVES[self.objective].resolve_constants(self.constants)
+
+    def to_record(self) -> dict[str, Any]:
+        """What decides the outcome, as JSON, with what is left to the objective's defaults."""
+        resolved = {"weights": self.all_weights, "constants": self.all_constants}
+        return {**asdict(self), **resolved, "revision": OBJECTIVES[self.objective].revision}
 
 
 Plan: TypeAlias = TrainingPlan | FittedSystem

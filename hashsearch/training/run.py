@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["RECIPE", "Trained", "train_encoder"]
 
 RECIPE = 2
-"""To be raised whenever one plan comes to train another network: what was trained by an older
-recipe is then trained anew."""
+"""To be raised whenever one plan comes to train another network, whatever its objective (else
+that has a revision of its own): what was trained by an older recipe is then trained anew."""
 
 
 @dataclass(frozen=True)

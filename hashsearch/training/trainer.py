@@ -142,7 +142,8 @@ class _Run:
             image_size=preprocessing.size,
             backbone_weights=plan.backbone_weights,
         )
-        self.plan_record = _plan_record(plan, self.network.backbone.weights_record)
+        # Of a file of weights not where it lies, but what is in it.
+        self.plan_record = plan.to_record() | self.network.backbone.weights_record
         self.identity = _identity(self.plan_record, train_set, validation_set, preprocessing)
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.objective: Objective = OBJECTIVES[plan.objective](
@@ -402,15 +403,6 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("no CUDA device is available; train with --device cpu")
     return torch.device(name)
-
-
-def _plan_record(plan: TrainingPlan, backbone_weights: dict[str, str]) -> dict[str, Any]:
-    """The plan as JSON, with what it leaves to the objective's defaults.
-
-    Of a file of weights not where it lies, but what is in it.
-    """
-    resolved = {"weights": plan.all_weights, "constants": plan.all_constants}
-    return asdict(plan) | resolved | backbone_weights
 
 
 def _identity(

@@ -26,6 +26,8 @@ from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.datasets.image_set import ImageSet
 from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.errors import ArgumentError, LeakError, SuiteError
+from hashsearch.training.fitted import FITTED
+from hashsearch.training.objectives import OBJECTIVES
 from hashsearch.training.plan import TrainingPlan
 
 SUITE = """
@@ -129,6 +131,30 @@ def test_a_changed_plan_is_another_run(file: Path) -> None:
     assert changed.path != run.path
     assert changed.path.parent == run.path.parent
     assert replace(run, radius=3).path != run.path
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [
+        (OBJECTIVES["dch"], "default_weights", {"hamming": 2.0, "quantisation": 0.1}),
+        (OBJECTIVES["dch"], "default_constants", {"gamma": 9.0, "settled_gamma": 9.0}),
+        (OBJECTIVES["dch"], "revision", 2),
+        (FITTED["lsh"], "revision", 2),
+    ],
+)
+def test_what_a_plan_leaves_to_its_objective_tells_runs_apart(
+    kind: type, name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told() -> dict[str, tuple[Path, str]]:
+        suite = make_suite(["dch", "lsh"], bits=[16], seeds=[0], protocols=["held-out"])
+        return {run.system: (run.path, run.training) for run in suite.runs}
+
+    before = told()
+    monkeypatch.setattr(kind, name, value)
+    after = told()
+    concerned, other = ("lsh", "dch") if kind is FITTED["lsh"] else ("dch", "lsh")
+    assert after[other] == before[other]
+    assert all(new != old for new, old in zip(after[concerned], before[concerned], strict=True))
 
 
 def test_a_suite_runs_once_and_is_taken_up_again(file: Path, tmp_path: Path) -> None:

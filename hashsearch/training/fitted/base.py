@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,8 @@ class FittedSystem(ABC):
     """
 
     backbone: ClassVar[str]
+    revision: ClassVar[int] = 1
+    """To be raised whenever the system comes to be fitted otherwise."""
 
     objective: str = field(init=False)
     n_bits: int = 48
@@ -92,6 +94,10 @@ class FittedSystem(ABC):
     def total_epochs(self) -> int:
         """Number of the last epoch."""
         return 1
+
+    def to_record(self) -> dict[str, Any]:
+        """What decides the outcome, as JSON."""
+        return {**asdict(self), "revision": self.revision}
 
     @abstractmethod
     def fitting(

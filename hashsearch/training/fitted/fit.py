@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -86,7 +86,7 @@ def fit(
             on_epoch(history[-1])
         epoch_started = time.perf_counter()
     settings = {
-        **asdict(system),
+        **system.to_record(),
         "device": "cpu",
         "precision": "float32",
         "threads": torch.get_num_threads(),

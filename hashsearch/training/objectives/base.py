@@ -53,6 +53,9 @@ class Objective(nn.Module, ABC):
     default_constants: ClassVar[dict[str, float]] = {}
     constant_ranges: ClassVar[dict[str, tuple[float, float]]] = {}
     """Lowest and highest value of a constant; one that is not listed is any number above 0."""
+    revision: ClassVar[int] = 1
+    """To be raised whenever the objective comes to train another network or to set other bits;
+    defaults of weights and constants aside, which a plan's record says."""
 
     def __init__(
         self,
