@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from hashsearch.bench.suite import Suite
+    from hashsearch.bench.suite import Run, Suite
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.gallery import Gallery
 
@@ -277,6 +277,11 @@ def query(
     "beside the file; may be repeated.",
 )
 @click.option(
+    "--render",
+    is_flag=True,
+    help="For --suite: run nothing; render the report of what is recorded.",
+)
+@click.option(
     "--share",
     type=(click.IntRange(min=1), click.IntRange(min=1)),
     default=(1, 1),
@@ -312,6 +317,7 @@ def bench(
     encoder: str | None,
     seed: int,
     suites: tuple[Path, ...],
+    render: bool,
     share: tuple[int, int],
     objectives: str | None,
     protocols: str,
@@ -340,10 +346,12 @@ def bench(
     if suites:
         own = _given(radius=radius, objectives=objectives, out=out)
         _refuse({**of_galleries, **of_trainings, **own}, "--suite, whose file says all")
-        _bench_suites(suites, share, data_dir, as_json=as_json)
+        if render:
+            _refuse(_given(share=share, data_dir=data_dir), "--render")
+        _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
         return
     if objectives:
-        _refuse({**of_galleries, **_given(share=share)}, "--objectives")
+        _refuse({**of_galleries, **_given(share=share, render=render)}, "--objectives")
         _bench_objectives(
             _names(objectives),
             _numbers("--bits", bits),
@@ -355,7 +363,7 @@ def bench(
             as_json=as_json,
         )
         return
-    own = _given(data_dir=data_dir, share=share)
+    own = _given(data_dir=data_dir, share=share, render=render)
     _refuse({**of_trainings, **own}, "a gallery; it is for trainings")
 
     from hashsearch import console
@@ -399,9 +407,14 @@ def _refuse(given: Iterable[str], beside: str) -> None:
 
 
 def _bench_suites(
-    files: Sequence[Path], share: tuple[int, int], data_dir: Path | None, *, as_json: bool
+    files: Sequence[Path],
+    share: tuple[int, int],
+    data_dir: Path | None,
+    *,
+    render: bool,
+    as_json: bool,
 ) -> None:
-    """Run suites; their records and reports lie beside them."""
+    """Run suites, unless they shall only be rendered; records and reports lie beside them."""
     with _extra("train"):
         from hashsearch.bench.report import (
             RUNS,
@@ -410,23 +423,36 @@ def _bench_suites(
             unclaimed_records,
             write_report,
         )
-        from hashsearch.bench.suite import load_suite
+        from hashsearch.bench.suite import load_suite, read_runs
     from hashsearch.datasets import fashion_mnist
+    from hashsearch.errors import TrainingError
 
     loaded = [(path.parent, load_suite(path).share(*share)) for path in files]
     folders = list(dict.fromkeys(folder for folder, _ in loaded))
     for folder in folders:
         check_report(folder)
-    train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
-    documents = []
-    for folder, suite in loaded:
-        documents += _run_suite(suite, train, test, folder / RUNS, as_json=as_json)
-        record_duplicates(folder, train, test)
+    documents: list[Any] = []
+    failed = []
+    if render:
+        for folder, suite in loaded:
+            records = read_runs(suite, folder / RUNS)
+            documents += _print_runs(suite, records, folder / RUNS, as_json=as_json)
+    else:
+        train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
+        for folder, suite in loaded:
+            try:
+                documents += _run_suite(suite, train, test, folder / RUNS, as_json=as_json)
+            except TrainingError as error:
+                # What could be run is recorded, and the report is of that.
+                failed.append(str(error))
+            record_duplicates(folder, train, test)
     for folder in folders:
         page, *_ = write_report(folder)
         click.echo(f"Wrote {page}", err=True)
         for path in unclaimed_records(folder):
             click.echo(f"{path} is of no suite any more; delete it", err=True)
+    if failed:
+        raise TrainingError("; ".join(failed))
     if as_json:
         _print_json(documents)
 
@@ -457,9 +483,8 @@ def _bench_objectives(
 def _run_suite(
     suite: Suite, train: ImageSet, test: ImageSet, folder: Path, *, as_json: bool
 ) -> list[Any]:
-    """Run what is not recorded, and print the tables unless all is to be one document."""
+    """Run what is not recorded, and print all."""
     from hashsearch import console
-    from hashsearch.bench.report import report_tables
     from hashsearch.bench.suite import run_suite
 
     with console.stages() as tell:
@@ -472,6 +497,16 @@ def _run_suite(
             progress=tell,
             on_run=lambda run, _: click.echo(f"Recorded {folder / run.path}", err=True),
         )
+    return _print_runs(suite, records, folder, as_json=as_json)
+
+
+def _print_runs(
+    suite: Suite, records: dict[Run, dict[str, Any]], folder: Path, *, as_json: bool
+) -> list[Any]:
+    """Print the tables, unless all is to be one document; return the records."""
+    from hashsearch import console
+    from hashsearch.bench.report import report_tables
+
     if not as_json:
         for table in report_tables(suite, records):
             console.print_table(table.title, table.columns, table.rows, table.note)

@@ -19,6 +19,9 @@ from rich.cells import cell_len
 from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 
 from hashsearch.cli import cli, main
+from hashsearch.datasets import fashion_mnist
+from hashsearch.datasets.image_set import ImageSet
+from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.encoder import Encoder
 from hashsearch.gallery import Gallery
 from hashsearch.images import read_image
@@ -539,6 +542,7 @@ BAD_INPUT = {
     "unknown part": (2, "train --out x.onnx --part some", "'some' is not one of"),
     "bits in words": (2, "bench --objectives lsh --bits many", "--bits takes whole numbers"),
     "a share of no suite": (2, "bench --share 1 2", "--share: of no meaning beside a gallery"),
+    "a report of no suite": (2, "bench --render", "--render: of no meaning beside a gallery"),
     "a suite and a gallery": (2, "bench --suite s.toml -g shop", "--gallery: of no meaning"),
     "no such suite": (1, "bench --suite gone.toml", "gone.toml: no such file"),
     "an unknown protocol": (
@@ -580,6 +584,82 @@ def test_bad_input_is_told_in_one_line_and_changes_nothing(bad: Path, run: Any, 
     assert files(bad) == before
     if not line.startswith(("train", "search")):
         assert run(*line.split(), "--json").error == told.err
+
+
+@pytest.fixture
+def striped_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In place of Fashion-MNIST, 600 images to train on and 200 to search."""
+
+    def stripes(n_items: int, name: str) -> ImageSet:
+        labels = np.arange(n_items) % 10
+        images = np.random.default_rng(len(name)).integers(0, 60, (n_items, 28, 28), dtype=np.uint8)
+        images[np.arange(n_items), 2 * labels + 4] = 250
+        ids = tuple(f"{name}-{row}" for row in range(n_items))
+        return ImageSet(images, labels, fashion_mnist.CLASS_NAMES, ids)
+
+    train, test = stripes(600, "train"), stripes(200, "test")
+    monkeypatch.setattr(fashion_mnist, "load", lambda *_: train)
+    monkeypatch.setattr(fashion_mnist, "sample", lambda: test)
+    halves = train.subset(np.arange(300)), train.subset(np.arange(300, 600))
+    monkeypatch.setitem(TRAINING_PARTS, "all-labels", lambda *_, **__: halves)
+    monkeypatch.setenv("HASHSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+SUITE = """
+[[runs]]
+objectives = ["lsh", "pixel-sad"]
+bits = [16]
+seeds = [0]
+protocols = ["held-out"]
+"""
+
+
+@pytest.mark.usefixtures("striped_data")
+def test_a_suite_is_run_and_its_report_rendered(run: Any) -> None:
+    suite = Path("suites/two.toml")
+    suite.parent.mkdir()
+    suite.write_text(SUITE)
+    assert run("bench", "--suite", suite, "--render").status == 0
+    page = Path("suites/README.md")
+    assert "0 of 2 runs are recorded" in page.read_text()
+
+    ran = run("bench", "--suite", suite)
+    assert ran.status == 0
+    assert "lsh" in ran.out
+    assert ran.err.count("Recorded suites/recorded/runs/held-out/pixels/") == 2
+    rendered = page.read_text()
+    assert "2 of 2 runs are recorded" in rendered
+    assert "Of the 200 test images, " in rendered
+
+    again = run("bench", "--suite", suite, "--json")
+    assert [record["system"] for record in again.json] == ["lsh", "pixel-sad"]
+    page.unlink()
+    assert run("bench", "--suite", suite, "--render", "--json").json == again.json
+    assert page.read_text() == rendered
+    suite.write_text(SUITE.replace("[0]", "[1]"))
+    assert run("bench", "--suite", suite, "--render").err.count("is of no suite any more") == 2
+
+
+@pytest.mark.usefixtures("striped_data")
+def test_objectives_are_trained_and_measured(run: Any) -> None:
+    told = run("bench", "--objectives", "itq,pixel-sad", "--bits", "16", "--json")
+    assert told.status == 0
+    figures = [record["result"]["map"]["value"] for record in told.json]
+    assert all(0.1 < figure <= 1 for figure in figures)
+    assert len(list(Path("benchmarks/results/objectives").rglob("*.json"))) == 2
+
+
+@pytest.mark.usefixtures("striped_data")
+def test_a_training_that_diverges_is_told_after_the_report(run: Any) -> None:
+    suite = Path("suite.toml")
+    diverges = SUITE.replace('"lsh"', '"dch"') + "plan = { learning_rate = 1e39, epochs = 1 }"
+    suite.write_text(diverges.replace(', "pixel-sad"', "") + SUITE)
+    told = run("bench", "--suite", suite)
+    assert told.status == 1
+    assert "held-out/small-resnet/dch/" in told.err
+    assert "not finite" in told.err
+    assert "2 of 3 runs are recorded" in Path("README.md").read_text()
 
 
 def black_png(side: int) -> bytes:

@@ -11,23 +11,28 @@ from scipy.spatial.distance import cdist
 from hashsearch.bench.quality import (
     count_distances,
     estimate,
+    order_blocks,
     quality_of,
     recall_of_own,
-    same_item_recall,
+    recalls_of_own,
 )
 from hashsearch.metrics import DistanceHistogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hashsearch.bench.protocols import Task
     from hashsearch.encoder import Encoder
 
-__all__ = ["evaluate_encoder", "evaluate_pixel_sad"]
+__all__ = ["EVALUATION", "evaluate_encoder", "evaluate_pixel_sad"]
+
+EVALUATION = 2
+"""To be raised whenever a task or a figure comes to mean something else: what was measured
+before is then measured anew."""
 
 _BLOCK = 2**22  # distances held at once: 32 MB of float64
 _CUTS = (10, 100)
-_DIGITS = 6
+_DIGITS = 4
 
 
 def evaluate_encoder(task: Task, encoder: Encoder, *, radius: int) -> dict[str, Any]:
@@ -39,20 +44,26 @@ def evaluate_encoder(task: Task, encoder: Encoder, *, radius: int) -> dict[str, 
         radius: of the ball, in bits.
 
     Returns:
-        As :func:`hashsearch.bench.quality.quality` gives it, with
-        ``average_precision``, one value a query, None where undefined; or, where the
-        neighbours are the same item, as
-        :func:`hashsearch.bench.quality.same_item_recall` does. Ready for JSON.
+        As :func:`hashsearch.bench.quality.quality` gives it, or, where the neighbours are the
+        same item, as :func:`hashsearch.bench.quality.same_item_recall` does; and
+        ``per_query``: by figure (``average_precision``, ``precision_within`` and
+        ``recall_within``, or ``recall_at_1`` and ``recall_at_10``) one value a query, to four
+        digits, None where undefined. Ready for JSON.
     """
     queries = encoder.encode_pixels(task.queries[:, None])
     gallery = encoder.encode_pixels(task.gallery.pixels)
     n_bits = encoder.n_bits
     if task.items is not None:
-        return same_item_recall(queries, task.items, gallery, n_bits=n_bits, radius=radius)
+        blocks = order_blocks(queries, gallery, n_bits, radius)
+        return {"radius": radius, **_same_item(blocks, task.items, len(gallery))}
     histogram = count_distances(queries, task.query_labels, gallery, task.gallery.labels, n_bits)
     return {
         **quality_of(histogram, radius=radius),
-        "average_precision": _listed(histogram.average_precision()),
+        "per_query": {
+            "average_precision": _listed(histogram.average_precision()),
+            "precision_within": _listed(histogram.precision_within(radius)),
+            "recall_within": _listed(histogram.recall_within(radius)),
+        },
     }
 
 
@@ -66,7 +77,7 @@ def evaluate_pixel_sad(task: Task) -> dict[str, Any]:
         What :func:`evaluate_encoder` does, without what belongs to a ball.
     """
     if task.items is not None:
-        return recall_of_own(_pixel_distances(task), task.items, len(task.gallery))
+        return _same_item(_pixel_distances(task), task.items, len(task.gallery))
     precisions: list[npt.NDArray[np.float64]] = []
     first: dict[int, list[npt.NDArray[np.float64]]] = {k: [] for k in _CUTS}
     start = 0
@@ -86,8 +97,16 @@ def evaluate_pixel_sad(task: Task) -> dict[str, Any]:
         "items": len(task.gallery),
         "map": estimate(values),
         "precision_at": {str(k): estimate(np.concatenate(parts)) for k, parts in first.items()},
-        "average_precision": _listed(values),
+        "per_query": {"average_precision": _listed(values)},
     }
+
+
+def _same_item(
+    blocks: Iterable[npt.NDArray[np.int32]], items: npt.NDArray[np.int64], n_items: int
+) -> dict[str, Any]:
+    recalls = recalls_of_own(blocks, items)
+    per_query = {f"recall_at_{k}": _listed(values) for k, values in recalls.items()}
+    return {**recall_of_own(recalls, n_items), "per_query": per_query}
 
 
 def _pixel_distances(task: Task) -> Iterator[npt.NDArray[np.int32]]:

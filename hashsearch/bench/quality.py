@@ -13,7 +13,7 @@ from hashsearch.errors import ArgumentError
 from hashsearch.metrics import DistanceHistogram, bootstrap_interval, mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "count_distances",
@@ -21,9 +21,11 @@ __all__ = [
     "json_number",
     "one_order_keys",
     "one_order_map",
+    "order_blocks",
     "quality",
     "quality_of",
     "recall_of_own",
+    "recalls_of_own",
     "same_item_recall",
 ]
 
@@ -241,31 +243,31 @@ def same_item_recall(
     Returns:
         ``recall_at`` by k, each as :func:`estimate` gives it; ready for JSON.
     """
+    recalls = recalls_of_own(order_blocks(views, gallery, n_bits, radius), items)
+    return {"radius": radius, **recall_of_own(recalls, len(gallery), seed=seed)}
+
+
+def order_blocks(
+    queries: Codes, gallery: Codes, n_bits: int, radius: int
+) -> Iterator[npt.NDArray[np.int32]]:
+    """:func:`one_order_keys`, block by block of queries: ``int32 (b, n)``."""
     step = max(1, _BLOCK // len(gallery))
-    parts = [slice(start, start + step) for start in range(0, len(views), step)]
-    keys = (one_order_keys(views[part], gallery, n_bits, radius) for part in parts)
-    return {"radius": radius, **recall_of_own(keys, items, len(gallery), seed=seed)}
+    for start in range(0, len(queries), step):
+        yield one_order_keys(queries[start : start + step], gallery, n_bits, radius)
 
 
-def recall_of_own(
-    blocks: Iterable[npt.NDArray[np.int32]],
-    items: npt.NDArray[np.int64],
-    n_items: int,
-    *,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """How often the one item that a query shows is among the first 1 and 10.
+def recalls_of_own(
+    blocks: Iterable[npt.NDArray[np.int32]], items: npt.NDArray[np.int64]
+) -> dict[int, npt.NDArray[np.float64]]:
+    """Whether the one item that a query shows is among the first 1 and 10, in expectation.
 
     Args:
         blocks: ``int32 (b, n)``, the place of every item in the order of a search, equal
             where they tie; block by block of queries.
         items: ``int64 (q,)``, the item that each query shows.
-        n_items: n, the size of the gallery.
-        seed: of the bootstrap.
 
     Returns:
-        ``recall_at`` by k, as :func:`estimate` gives it, ties in expectation, and the
-        rule; ready for JSON.
+        By k, ``float64 (q,)``: the share of the orders of ties in which it is.
     """
     before, tied = [], []
     start = 0
@@ -275,14 +277,27 @@ def recall_of_own(
         tied.append((keys == own).sum(axis=1))
         start += len(keys)
     ahead, ties = np.concatenate(before), np.concatenate(tied)
+    return {k: np.clip((k - ahead) / ties, 0.0, 1.0) for k in _SAME_ITEM_CUTS}
+
+
+def recall_of_own(
+    recalls: dict[int, npt.NDArray[np.float64]], n_items: int, *, seed: int = 0
+) -> dict[str, Any]:
+    """What :func:`recalls_of_own` found, over all queries.
+
+    Args:
+        recalls: by k, ``float64 (q,)``.
+        n_items: the size of the gallery.
+        seed: of the bootstrap.
+
+    Returns:
+        ``recall_at`` by k, as :func:`estimate` gives it, and the rule; ready for JSON.
+    """
     return {
         "neighbours": "same-item",
-        "queries": len(items),
+        "queries": len(next(iter(recalls.values()))),
         "items": n_items,
-        "recall_at": {
-            str(k): estimate(np.clip((k - ahead) / ties, 0.0, 1.0), seed=seed)
-            for k in _SAME_ITEM_CUTS
-        },
+        "recall_at": {str(k): estimate(values, seed=seed) for k, values in recalls.items()},
     }
 
 

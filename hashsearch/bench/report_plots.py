@@ -13,7 +13,7 @@ from hashsearch.bench.plots import COLOURS, new_figure, png_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashsearch.bench.report import Group
+    from hashsearch.bench.comparison import Group
 
 __all__ = ["against_bits", "discriminators"]
 
@@ -31,27 +31,24 @@ def against_bits(groups: Sequence[Group], protocol: str) -> bytes:
     Returns:
         A PNG file.
     """
-    same_item = protocol == "same-item"
-    what = "recall@10" if same_item else "mAP"
+    what, figure = "mAP", "average_precision"
+    if protocol == "same-item":
+        what, figure = "recall@10", "recall_at_10"
     made, axes = new_figure(f"{what} against bits", f"{protocol}; bars: 95 % intervals")
     systems = list(dict.fromkeys(group.system for group in groups))
     for system, marker, colour in zip(systems, cycle(_MARKERS), cycle(COLOURS)):
         points = sorted(
             (group for group in groups if group.system == system), key=lambda group: group.n_bits
         )
-        if same_item:
-            height = [group.mean_of("recall_at", "10") or 0.0 for group in points]
-            error = None
-        else:
-            summaries = [group.summary for group in points]
-            height = [summary["value"] or 0.0 for summary in summaries]
-            ends = [
-                (s["value"] - s["low"], s["high"] - s["value"])
-                if s["value"] is not None and s["low"] is not None and s["high"] is not None
-                else (0.0, 0.0)
-                for s in summaries
-            ]
-            error = np.array(ends).T
+        summaries = [group.summary(figure) for group in points]
+        height = [summary["value"] or 0.0 for summary in summaries]
+        ends = [
+            (s["value"] - s["low"], s["high"] - s["value"])
+            if s["value"] is not None and s["low"] is not None and s["high"] is not None
+            else (0.0, 0.0)
+            for s in summaries
+        ]
+        error = np.array(ends).T
         bits = [group.n_bits for group in points]
         if bits == [0]:
             axes.axhline(height[0], color=colour, linestyle=":", label=system)

@@ -10,17 +10,19 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from hashsearch.bench.quality import estimate
 from hashsearch.errors import ArgumentError
 
 __all__ = [
     "OverSeeds",
+    "PairedDifference",
     "PairedTest",
     "PooledShares",
     "holm",
     "over_seeds",
+    "paired_difference",
     "paired_test",
     "pooled_shares",
 ]
@@ -57,6 +59,15 @@ class PairedTest(TypedDict):
     flips: int
     defined: int
     undefined: int
+
+
+class PairedDifference(TypedDict):
+    """How two methods differ, ready for JSON; see :func:`paired_difference`."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None
 
 
 class PooledShares(NamedTuple):
@@ -195,6 +206,62 @@ def paired_test(first: npt.ArrayLike, second: npt.ArrayLike, *, seed: int = 0) -
     }
 
 
+def paired_difference(
+    first: npt.ArrayLike, second: npt.ArrayLike, *, seed: int = 0
+) -> PairedDifference:
+    """How two methods differ on queries and in trainings like these: interval and test.
+
+    Over several trainings, the model of :func:`over_seeds` for ``first - second``: the 95 %
+    interval, and the two-sided p of a mean of 0 by the same t, so that p is below 0.05 just
+    where the interval leaves 0 out. Of one training, :func:`paired_test`, which says nothing of
+    others.
+
+    Empty: a query that is NaN in any training of either is left out.
+
+    Args:
+        first: ``float (seeds, q)``, NaN where undefined.
+        second: ``float (seeds, q)``, the same seeds and queries in the same order.
+        seed: of the bootstrap and of the sign patterns, where there is one training.
+
+    Returns:
+        ``value``, the mean difference, ``low``, ``high`` and ``p_value``; None where no query
+        is defined.
+
+    Raises:
+        ArgumentError: not two-dimensional, no seed, or shapes that differ.
+
+    Source: as of :func:`over_seeds`.
+
+    >>> difference = paired_difference([[0.5, 0.6], [0.7, 0.8]], [[0.1, 0.1], [0.1, 0.1]])
+    >>> round(difference["value"], 2), round(difference["low"], 2), round(difference["p_value"], 3)
+    (0.55, -0.14, 0.073)
+    """
+    one, other = _by_seed(first), _by_seed(second)
+    if one.shape != other.shape:
+        raise ArgumentError(
+            f"{one.shape} values cannot be paired with {other.shape}; give both methods the same "
+            "seeds and queries in the same order"
+        )
+    if len(one) == 1:
+        test = paired_test(one, other, seed=seed)
+        return {
+            "value": test["value"],
+            "low": test["low"],
+            "high": test["high"],
+            "p_value": test["p_value"],
+        }
+    difference = one - other
+    difference = difference[:, ~np.isnan(difference).any(axis=0)]
+    if not difference.size:
+        return {"value": None, "low": None, "high": None, "p_value": None}
+    mean = float(difference.mean())
+    error, degrees = _crossed_error(difference)
+    low, high = _crossed_interval(difference)
+    # Without any spread a mean is 0 or it is not.
+    p_value = float(2 * stdtr(degrees, -abs(mean) / error)) if error else float(mean == 0)
+    return {"value": mean, "low": low, "high": high, "p_value": p_value}
+
+
 def holm(p_values: npt.ArrayLike) -> Values:
     """The p values adjusted for their number, so that any false finding is rare (Holm).
 
@@ -304,6 +371,13 @@ def _by_seed(values: npt.ArrayLike) -> Values:
 
 def _crossed_interval(values: Values) -> tuple[float, float]:
     """Low and high of :func:`over_seeds`, of two seeds or more without NaN."""
+    mean, (error, degrees) = float(values.mean()), _crossed_error(values)
+    half = float(stdtrit(degrees, 1 - _TAIL)) * error
+    return mean - half, mean + half
+
+
+def _crossed_error(values: Values) -> tuple[float, float]:
+    """Standard error of the mean and its degrees of freedom, of two seeds or more."""
     n_seeds, n_queries = values.shape
     mean = values.mean()
     of_seed = values.mean(axis=1) - mean
@@ -319,10 +393,9 @@ def _crossed_interval(values: Values) -> tuple[float, float]:
     squares = np.maximum(squares / freedom, (squares / freedom)[2])
     total = squares[0] + squares[1] - squares[2]
     if total == 0:
-        return float(mean), float(mean)
+        return 0.0, 1.0
     degrees = total**2 / np.sum(squares**2 / freedom)
-    half = stdtrit(degrees, 1 - _TAIL) * np.sqrt(total / values.size)
-    return float(mean - half), float(mean + half)
+    return float(np.sqrt(total / values.size)), float(degrees)
 
 
 def _sign_flip(difference: Values, seed: int) -> tuple[float | None, int]:

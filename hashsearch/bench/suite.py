@@ -18,17 +18,17 @@ from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashsearch.bench.evaluation import evaluate_encoder, evaluate_pixel_sad
+from hashsearch.bench.evaluation import EVALUATION, evaluate_encoder, evaluate_pixel_sad
 from hashsearch.bench.machine import describe_machine
 from hashsearch.bench.protocols import PROTOCOLS, check_no_leak, make_task
 from hashsearch.datasets.cache import cache_folder
-from hashsearch.datasets.parts import TRAINING_PARTS
+from hashsearch.datasets.parts import TRAINING_PARTS, type_count
 from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError, LeakError, SuiteError, TrainingError
 from hashsearch.files import write_atomically
 from hashsearch.training.export import now
 from hashsearch.training.objectives import OBJECTIVES
-from hashsearch.training.plan import plan_for
+from hashsearch.training.plan import TrainingPlan, plan_for
 from hashsearch.training.run import RECIPE, train_encoder
 
 if sys.version_info >= (3, 11):
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 FORMAT = "hashsearch-run"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 BASELINES = ("dch", "classifier-bits")
 """The systems that all others are tested against, unless a suite names others."""
@@ -105,6 +105,7 @@ class Run:
         """Of what decides the figures; a run whose plan or recipe has changed is another one."""
         decisions = {
             "recipe": RECIPE,
+            "evaluation": EVALUATION,
             "protocol": self.protocol,
             "seed": self.seed,
             "radius": self.radius,
@@ -126,14 +127,19 @@ class Run:
     @property
     def path(self) -> Path:
         """Of its record, within the folder of the records."""
-        return self.place.with_name(f"{self.place.name}-{self.digest}.json")
+        protocol, *rest = self.place.parts
+        backbone = "pixels" if self.plan is None else _slug(self.plan.backbone)
+        return Path(protocol, backbone, *rest).with_name(f"{self.place.name}-{self.digest}.json")
 
     @property
     def place(self) -> Path:
         """What the report tells runs apart by."""
         code = "pixels" if self.plan is None else f"{self.plan.n_bits}+{self.plan.fine_bits}"
-        system = re.sub(r"[^a-z0-9]+", "-", self.system.lower()).strip("-")
-        return Path(self.protocol) / system / code / f"seed-{self.seed}"
+        return Path(self.protocol) / _slug(self.system) / code / f"seed-{self.seed}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @dataclass(frozen=True)
@@ -297,7 +303,7 @@ def read_runs(suite: Suite, folder: Path) -> dict[Run, dict[str, Any]]:
             continue
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-            if record["format"] != FORMAT or record["version"] > FORMAT_VERSION:
+            if record["format"] != FORMAT or record["version"] != FORMAT_VERSION:
                 raise ValueError(f"format {record['format']} {record['version']}")
             record["result"], record["training"]
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -337,12 +343,16 @@ def run_suite(
 
     Raises:
         LeakError: a run would measure on images that it trained on.
-        TrainingError: a training cannot go on; what is recorded stays.
+        ArgumentError: an objective cannot do with the bits or types of a run.
+        TrainingError: some trainings cannot go on; all others are recorded.
         SuiteError: a record is damaged.
     """
     records = read_runs(suite, folder)
     missing = [run for run in suite.runs if run not in records]
+    for run in missing:
+        _check_types(run, train.class_names)
     bench = _SuiteBench(train, test, dataset)
+    failed = []
     for number, run in enumerate(missing, 1):
         name = f"run {number} of {len(missing)}: {run.path.with_suffix('')}"
         progress(name, 0, 0)
@@ -352,13 +362,25 @@ def run_suite(
             try:
                 there = {run: bench.record(run, partial(progress, name))}
             except TrainingError as error:
-                raise TrainingError(f"{run.path.with_suffix('')}: {error}") from error
+                failed.append(f"{run.path.with_suffix('')}: {error}")
+                continue
             text = json.dumps(there[run], allow_nan=False) + "\n"
             write_atomically(folder / run.path, text.encode())
         records.update(there)
         if on_run:
             on_run(run, records[run])
+    if failed:
+        raise TrainingError("; ".join(failed))
     return {run: records[run] for run in suite.runs}
+
+
+def _check_types(run: Run, class_names: Sequence[str]) -> None:
+    """Now, and not after the trainings before it."""
+    if isinstance(run.plan, TrainingPlan):
+        try:
+            run.plan.check_types(type_count(PROTOCOLS[run.protocol].training, class_names))
+        except ArgumentError as error:
+            raise ArgumentError(f"{run.path.with_suffix('')}: {error}") from error
 
 
 class _SuiteBench:
@@ -396,12 +418,14 @@ class _SuiteBench:
                 "weights": record.weights,
                 "figures": record.figures,
                 "fingerprint": encoder.fingerprint,
+                "cached_as": self._cached(run).name,
             }
         return {
             "format": FORMAT,
             "version": FORMAT_VERSION,
             "created": now(),
             "recipe": RECIPE,
+            "evaluation": EVALUATION,
             "machine": describe_machine(),
             "dataset": self.dataset,
             "system": run.system,
@@ -418,15 +442,14 @@ class _SuiteBench:
         self, run: Run, plan: Plan, progress: Callable[[int, int], None]
     ) -> tuple[Encoder, dict[str, Any]]:
         """Trained now or before, and what is known of that training besides its record."""
-        digest = self.train_sha256.copy()
-        digest.update(f"{self.dataset}\n{run.training}".encode())
-        path = cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"
+        path = self._cached(run)
         beside = path.with_suffix(".json")
         if not path.is_file():
+            unfinished = path.with_name(f"unfinished-{path.name}")
             trained = train_encoder(
                 plan,
                 self.train,
-                path,
+                unfinished,
                 dataset=self.dataset,
                 part=PROTOCOLS[run.protocol].training,
                 on_step=lambda step: progress(
@@ -434,6 +457,14 @@ class _SuiteBench:
                 ),
             )
             facts = {"machine": describe_machine(), "differing_bits": trained.differing_bits}
+            # Whoever finds the encoder finds the facts.
             write_atomically(beside, json.dumps(facts).encode())
-        known = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
-        return Encoder.load(path), known
+            unfinished.replace(path)
+        return Encoder.load(path), json.loads(beside.read_text(encoding="utf-8"))
+
+    def _cached(self, run: Run) -> Path:
+        """Where the encoder of a run lies, once it is trained."""
+        objective = "" if run.plan is None else run.plan.objective
+        digest = self.train_sha256.copy()
+        digest.update(f"{self.dataset}\n{run.training}".encode())
+        return cache_folder() / "encoders" / f"{objective}-{digest.hexdigest()[:16]}.onnx"

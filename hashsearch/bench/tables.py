@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Table", "interval", "tables"]
 
@@ -263,7 +266,7 @@ def _share(estimate: dict[str, Any] | None) -> str:
     return "-" if estimate is None or estimate["value"] is None else f"{estimate['value']:.4f}"
 
 
-def interval(estimate: dict[str, Any]) -> str:
+def interval(estimate: Mapping[str, Any]) -> str:
     """An estimate (:func:`hashsearch.bench.quality.estimate`), its interval if it has one."""
     if estimate["value"] is None:
         return "-"

@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from hashsearch.datasets.image_set import ImageSet
 
-__all__ = ["TRAINING_PARTS", "all_labels", "few_labels", "seen_types", "unseen_type_names"]
+__all__ = [
+    "TRAINING_PARTS",
+    "all_labels",
+    "few_labels",
+    "seen_types",
+    "type_count",
+    "unseen_type_names",
+]
+
+_UNSEEN_TYPES = 3
 
 
 def all_labels(images: ImageSet, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
@@ -67,7 +76,9 @@ def few_labels(
     return train.subset(np.sort(np.concatenate(chosen))), validation
 
 
-def unseen_type_names(class_names: Sequence[str], count: int = 3, *, seed: int = 0) -> list[str]:
+def unseen_type_names(
+    class_names: Sequence[str], count: int = _UNSEEN_TYPES, *, seed: int = 0
+) -> list[str]:
     """The types that :func:`seen_types` leaves out, chosen by chance, in their usual order.
 
     >>> from hashsearch.datasets.fashion_mnist import CLASS_NAMES
@@ -89,6 +100,15 @@ def seen_types(images: ImageSet, *, seed: int = 0) -> tuple[ImageSet, ImageSet]:
     seen = [name for name in images.class_names if name not in unseen]
     train, validation = training_splits(images)
     return train.of_types(seen), validation.of_types(seen)
+
+
+def type_count(part: str, class_names: Sequence[str]) -> int:
+    """How many types a part of the training images has.
+
+    >>> type_count("seen-types", ["boot", "bag", "coat", "dress", "shirt"])
+    2
+    """
+    return len(class_names) - (_UNSEEN_TYPES if part == "seen-types" else 0)
 
 
 TRAINING_PARTS = {"all-labels": all_labels, "few-labels": few_labels, "seen-types": seen_types}

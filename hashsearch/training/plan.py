@@ -141,6 +141,19 @@ class TrainingPlan:
         """Of the objective, defaults included."""
         return OBJECTIVES[self.objective].resolve_constants(self.constants)
 
+    def check_types(self, n_classes: int) -> None:
+        """Refuse what the objective cannot train, before anything is read or trained.
+
+        Args:
+            n_classes: number of item types.
+
+        Raises:
+            ArgumentError: the objective cannot do with so many bits or types.
+        """
+        objective = OBJECTIVES[self.objective]
+        objective(1, self.n_bits, n_classes, self.objective_weights, self.constants)
+        objective.semantic_head(1, self.n_bits, n_classes)
+
     def to_record(self) -> dict[str, Any]:
         """What decides the outcome, as JSON, with what is left to the objective's defaults."""
         resolved = {"weights": self.all_weights, "constants": self.all_constants}

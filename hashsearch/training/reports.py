@@ -29,7 +29,7 @@ class EpochReport:
             the batch, 0.5 being chance, over the steps that had a pair to judge; None
             where there is no discriminator, or no such pair.
         validation_map: mean average precision of the semantic code, tie-aware, on the
-            validation images: 1,000 query the others.
+            validation images: 1,000 (of fewer than 2,000 the half) query the others.
         seconds: that the epoch took, validation included.
         best: whether this epoch is kept unless a later one is.
     """

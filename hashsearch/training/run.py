@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.encoder import EncoderRecord
-from hashsearch.errors import ArgumentError
+from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.files import check_writable
 from hashsearch.images import FASHION_MNIST
 from hashsearch.training.export import differing_bits, export, now, package_versions
 from hashsearch.training.fitted.fit import fit
 from hashsearch.training.plan import TrainingPlan
-from hashsearch.training.trainer import train
+from hashsearch.training.trainer import Diverged, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +88,8 @@ def train_encoder(
     Raises:
         ArgumentError: an unknown part, or the folder of ``out`` refuses it.
         TrainingError: see :func:`hashsearch.training.trainer.train` and
-            :func:`hashsearch.training.fitted.fit.fit`.
+            :func:`hashsearch.training.fitted.fit.fit`. Where a training has diverged, the best
+            epoch before is exported beside ``out``, which the message names.
     """
     if part not in TRAINING_PARTS:
         raise ArgumentError(f"unknown part {part!r}; known: {', '.join(TRAINING_PARTS)}")
@@ -100,27 +101,54 @@ def train_encoder(
     train_set, validation_set = TRAINING_PARTS[part](images, seed=plan.seed)
     trained: TrainedNetwork | Fitted
     if isinstance(plan, TrainingPlan):
-        trained = train(
-            plan,
-            train_set,
-            validation_set,
-            FASHION_MNIST,
-            checkpoint_path=checkpoint,
-            on_step=on_step,
-            on_epoch=on_epoch,
-        )
-        rule = "same-type"
+        try:
+            trained = train(
+                plan,
+                train_set,
+                validation_set,
+                FASHION_MNIST,
+                checkpoint_path=checkpoint,
+                on_step=on_step,
+                on_epoch=on_epoch,
+            )
+        except Diverged as error:
+            if error.kept is None:
+                raise
+            epoch = error.kept.best.epoch
+            kept = out.with_name(f"{out.stem}.epoch-{epoch}{out.suffix}")
+            record = _record(
+                plan, error.kept, train_set, name=kept.stem, dataset=dataset, part=part
+            )
+            export(error.kept.network, record, kept)
+            raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
     else:
         trained = fit(
             plan, train_set, validation_set, FASHION_MNIST, on_step=on_step, on_epoch=on_epoch
         )
-        rule = "none"
+    record = _record(plan, trained, train_set, name=out.stem, dataset=dataset, part=part)
+    export(trained.network, record, out)
+    differing = differing_bits(trained.network, out, validation_set, FASHION_MNIST)
+    if isinstance(plan, TrainingPlan):
+        checkpoint.unlink(missing_ok=True)
+    return Trained(out, record, trained.best, differing, time.perf_counter() - started)
+
+
+def _record(
+    plan: Plan,
+    trained: TrainedNetwork | Fitted,
+    train_set: ImageSet,
+    *,
+    name: str,
+    dataset: str,
+    part: str,
+) -> EncoderRecord:
+    """What stands in the encoder's file."""
     best = trained.best
     figures = {"validation_map": best.validation_map}
     if best.adversary_accuracy is not None:
         figures["discriminator_accuracy"] = best.adversary_accuracy
-    record = EncoderRecord(
-        name=out.stem,
+    return EncoderRecord(
+        name=name,
         n_bits=plan.n_bits,
         fine_bits=plan.fine_bits,
         preprocessing=FASHION_MNIST,
@@ -129,7 +157,7 @@ def train_encoder(
         weights=trained.weights,
         backbone=plan.backbone,
         dataset=dataset,
-        neighbour_rule=rule,
+        neighbour_rule="same-type" if isinstance(plan, TrainingPlan) else "none",
         seed=plan.seed,
         training={
             **trained.settings,
@@ -140,8 +168,3 @@ def train_encoder(
         packages=package_versions(),
         created=now(),
     )
-    export(trained.network, record, out)
-    differing = differing_bits(trained.network, out, validation_set, FASHION_MNIST)
-    if isinstance(plan, TrainingPlan):
-        checkpoint.unlink(missing_ok=True)
-    return Trained(out, record, best, differing, time.perf_counter() - started)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from hashsearch.images import Preprocessing
     from hashsearch.training.plan import TrainingPlan
 
-__all__ = ["TrainedNetwork", "train"]
+__all__ = ["Diverged", "TrainedNetwork", "train"]
 
 _EMA_DECAY = 0.998
 _SETTLING_RATE = 0.25  # of the plan's learning rate
@@ -57,6 +57,18 @@ class TrainedNetwork:
     def best(self) -> EpochReport:
         """The report of the epoch that was kept."""
         return [report for report in self.history if report.best][-1]
+
+
+class Diverged(TrainingError):
+    """A training whose loss or network is not finite.
+
+    Attributes:
+        kept: what it would have returned after the last good epoch; None if it had none.
+    """
+
+    def __init__(self, message: str, kept: TrainedNetwork | None) -> None:
+        super().__init__(message)
+        self.kept = kept
 
 
 def train(
@@ -86,8 +98,9 @@ def train(
         with the highest validation mAP.
 
     Raises:
-        TrainingError: the loss or the network is not finite, there are too few images,
-            or the checkpoint is damaged, belongs to another run or cannot be written.
+        Diverged: the loss or the network is not finite.
+        TrainingError: there are too few images, or the checkpoint is damaged, belongs to
+            another run or cannot be written.
     """
     if len(train_set) < plan.batch_size:
         raise TrainingError(
@@ -201,9 +214,8 @@ class _Run:
             rows = order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size]
             terms, accuracy = self._step(rows.to(self.device), generator)
             if not all(np.isfinite(value) for value in terms.values()):
-                raise TrainingError(
-                    f"the loss is not finite at epoch {number}, step {step + 1} ({terms}); "
-                    "lower --learning-rate (the last good epoch is kept)"
+                raise self._diverged(
+                    f"the loss is not finite at epoch {number}, step {step + 1} ({terms})"
                 )
             for term, value in terms.items():
                 totals[term] = totals.get(term, 0.0) + value / self.steps
@@ -215,10 +227,7 @@ class _Run:
         # A finite loss can have a gradient that is not; after the last step no loss tells.
         learnt = (*self.network.parameters(), *self.objective.parameters(), *outputs)
         if not all(bool(torch.isfinite(values).all()) for values in learnt):
-            raise TrainingError(
-                f"the network is not finite after epoch {number}; lower --learning-rate "
-                "(the last good epoch is kept)"
-            )
+            raise self._diverged(f"the network is not finite after epoch {number}")
         figure = validation_map(outputs[0].cpu().numpy() >= 0, self.validation_labels, self.queries)
         best = self.settling or figure > max(
             (past.validation_map for past in self.history), default=-1.0
@@ -369,6 +378,12 @@ class _Run:
             self.adversary_optimiser.load_state_dict(state["adversary_optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.best_state = state["best_state"]
+
+    def _diverged(self, what: str) -> Diverged:
+        mend = "lower --learning-rate"
+        if not self.history:
+            return Diverged(f"{what}; {mend}", None)
+        return Diverged(f"{what}; {mend}, and start over with --fresh", self.result())
 
     def result(self) -> TrainedNetwork:
         network = self.network.cpu()

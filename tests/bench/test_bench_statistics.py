@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from hashsearch.bench.quality import estimate
-from hashsearch.bench.statistics import holm, over_seeds, paired_test, pooled_shares
+from hashsearch.bench.statistics import (
+    holm,
+    over_seeds,
+    paired_difference,
+    paired_test,
+    pooled_shares,
+)
 from hashsearch.errors import ArgumentError
 from hashsearch.metrics import bootstrap_interval
 
@@ -194,6 +200,56 @@ def test_methods_that_are_alike_and_methods_that_are_not() -> None:
     assert worse["value"] == pytest.approx(-0.1)
 
 
+def test_a_difference_over_seeds_has_the_interval_and_the_p_of_one_model() -> None:
+    rng = np.random.default_rng(6)
+    first, second = rng.random((2, 4, 60))
+    for shift in (0.0, 0.03, 0.2):
+        difference = paired_difference(first + shift, second)
+        expected = over_seeds(first + shift - second)
+        assert {key: difference[key] for key in ("value", "low", "high")} == pytest.approx(
+            {key: expected[key] for key in ("value", "low", "high")}
+        )
+        low, high = interval(expected)
+        assert (difference["p_value"] < 0.05) == (not low <= 0 <= high)
+        back = paired_difference(second, first + shift)
+        assert back["p_value"] == pytest.approx(difference["p_value"])
+
+
+def test_a_difference_of_one_training_is_that_of_the_paired_test() -> None:
+    first, second = np.random.default_rng(7).random((2, 1, 20))
+    test = paired_test(first, second)
+    assert paired_difference(first, second) == {
+        key: test[key] for key in ("value", "low", "high", "p_value")
+    }
+
+
+def test_a_difference_without_spread_and_one_without_a_query() -> None:
+    values = np.random.default_rng(8).random((2, 10))
+    assert paired_difference(values, values)["p_value"] == 1
+    assert paired_difference(values * 0 + 0.5, values * 0 + 0.25) == {
+        "value": 0.25,
+        "low": 0.25,
+        "high": 0.25,
+        "p_value": 0.0,
+    }
+    unknown = paired_difference([[np.nan, 0.5], [0.5, 0.5]], [[0.5, 0.5], [0.5, np.nan]])
+    assert set(unknown.values()) == {None}
+
+
+def test_trainings_that_differ_by_chance_are_seldom_told_apart() -> None:
+    rng = np.random.default_rng(9)
+    p_values = {"trainings": [], "queries": []}
+    for _ in range(200):
+        methods = rng.normal(0.6, 0.3, (2, 3, 50)) + rng.normal(0, 0.1, (2, 3, 1))
+        p_values["trainings"].append(paired_difference(*methods)["p_value"])
+        p_values["queries"].append(
+            scipy.stats.ttest_rel(*methods.mean(axis=1)).pvalue  # the trainings as they are
+        )
+    found = {name: np.mean(np.array(values) < 0.05) for name, values in p_values.items()}
+    assert found["trainings"] <= 0.08
+    assert found["queries"] > 0.2
+
+
 def test_p_is_uniform_where_the_methods_are_alike() -> None:
     rng = np.random.default_rng(3)
     p_values = [
@@ -340,6 +396,8 @@ def test_values_of_another_shape_are_refused(values: Any) -> None:
 def test_other_queries_cannot_be_paired() -> None:
     with pytest.raises(ArgumentError, match=r"4 queries cannot be paired with 3; .* same order"):
         paired_test(np.zeros((2, 4)), np.zeros((2, 3)))
+    with pytest.raises(ArgumentError, match=r"cannot be paired with \(3, 4\); .* same seeds"):
+        paired_difference(np.zeros((2, 4)), np.zeros((3, 4)))
 
 
 @pytest.mark.parametrize("wrong", [[-0.1], [1.1], [math.nan], [[0.5]], 0.5])

@@ -12,20 +12,21 @@ import pytest
 from bench_cases import CLASSES
 
 from hashsearch.bench import suite as suites
+from hashsearch.bench.comparison import adjusted, differences, group_runs
 from hashsearch.bench.report import (
     RUNS,
     check_report,
-    group_runs,
     render,
     report_tables,
     unclaimed_records,
     write_report,
 )
+from hashsearch.bench.statistics import holm
 from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
 from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.datasets.image_set import ImageSet
 from hashsearch.datasets.parts import TRAINING_PARTS
-from hashsearch.errors import ArgumentError, LeakError, SuiteError
+from hashsearch.errors import ArgumentError, LeakError, SuiteError, TrainingError
 from hashsearch.training.fitted import FITTED
 from hashsearch.training.objectives import OBJECTIVES
 from hashsearch.training.plan import TrainingPlan
@@ -104,7 +105,7 @@ def test_a_suite_is_every_combination_once(file: Path) -> None:
     assert len({run.path for run in suite.runs}) == len(suite.runs)
     assert {run.radius for run in suite.runs} == {3}
     dch = suite.runs[-1]
-    assert str(dch.path).startswith("seen-gallery/dch-without-quantisation/16+0/seed-1-")
+    assert str(dch.path).startswith("seen-gallery/lenet/dch-without-quantisation/16+0/seed-1-")
     assert isinstance(dch.plan, TrainingPlan)
     assert dch.plan.epochs == 1
     assert dch.plan.weights == {"quantisation": 0.0}
@@ -195,8 +196,11 @@ def test_every_run_says_what_it_measured(file: Path, tmp_path: Path) -> None:
         if run.protocol == "same-item":
             assert 0 <= result["recall_at"]["1"]["value"] <= 1
         else:
-            assert len(result["average_precision"]) == result["queries"]
-            assert np.mean(result["average_precision"]) == pytest.approx(result["map"]["value"])
+            values = result["per_query"]["average_precision"]
+            assert len(values) == result["queries"]
+            assert np.mean(values) == pytest.approx(result["map"]["value"], abs=1e-4)
+            cache = tmp_path / "cache" / "encoders"
+            assert run.plan is None or (cache / record["training"]["cached_as"]).is_file()
         assert (record["plan"] is None) == (run.system == "pixel-sad")
         assert bool(record["training"].get("history")) == (run.system != "pixel-sad")
 
@@ -281,8 +285,6 @@ def test_without_a_file_each_objective_has_its_defaults() -> None:
 
 
 def record_of(values: list[float | None], accuracy: float | None, queries: str = "") -> Any:
-    mean = float(np.mean([v for v in values if v is not None]))
-    figure = {"value": mean, "low": None, "high": None}
     epoch = {"epoch": 1, "seconds": 60.0, "adversary_accuracy": accuracy}
     return {
         "machine": {"cores": 2, "cpu": "a chip"},
@@ -294,12 +296,10 @@ def record_of(values: list[float | None], accuracy: float | None, queries: str =
             "threads": 2,
         },
         "result": {
-            "radius": 2,
-            "map": figure,
-            "precision_within": figure,
-            "recall_within": figure,
             "empty_balls": 0.25,
-            "average_precision": values,
+            "per_query": dict.fromkeys(
+                ("average_precision", "precision_within", "recall_within"), values
+            ),
         },
     }
 
@@ -325,7 +325,10 @@ def test_groups_are_the_seeds_of_a_system(recorded: tuple[suites.Suite, Any]) ->
         ("dch", "32 + 64"),
     ]
     assert all(sorted(group.records) == [0, 1] for group in groups)
-    assert groups[0].values().shape == (2, 50)
+    values = groups[0].values()
+    assert values is not None
+    assert values.shape == (2, 50)
+    assert groups[0].values("recall_at_1") is None
     assert groups[0].seconds == 120.0
 
 
@@ -343,7 +346,8 @@ def test_the_table_tests_each_system_against_its_rivals(
         assert row["mAP [95 %]"].startswith("0.6" if ours else "0.4")
         assert row["empty balls"] == "0.2500"
         assert row["mAP less dch's"][:3] == ("+20" if ours else "")
-        assert row["p (dch)"] == ("< 0.001" if ours else "")
+        assert row["mAP less dch's"][-8:] == (", p 0.032" if ours else "")[-8:]
+        assert row["recall within 2 [95 %]"] == row["mAP [95 %]"]
 
 
 def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite, Any]) -> None:
@@ -352,10 +356,11 @@ def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite,
     assert page.startswith("# Head\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs")
     assert "trained on 2 cores of a chip (cpu, float32, 2 threads)" in page
     finding = next(line for line in page.splitlines() if line.startswith("- **"))
-    assert finding.startswith("- **adversarial less dch**: +20.")
-    assert " mAP (p < 0.001) and +20." in finding
-    assert " recall within 2 at 16 + 64 bits, 2 seeds; +" in finding
-    assert finding.count("2 seeds") == 2
+    assert finding.startswith(
+        "- **adversarial** less **dch**, 16 + 64 bits, 2 seeds: mAP +20.1 [+14.0, +26.1], p 0.032; "
+        "recall within 2 +20.1 [+14.0, +26.1]"
+    )
+    assert page.count("- **adversarial** less **dch**") == 2
     assert page.count("| adversarial |") == 2
     assert set(plots) == {"objectives-held-out.png", "objectives-discriminator.png"}
     for name, content in plots.items():
@@ -373,18 +378,68 @@ def test_seeds_that_ask_different_queries_are_compared_by_their_means() -> None:
     row = dict(zip(table.columns, table.rows[0], strict=True))
     # Means 0.52, 0.62, 0.72: 0.62 +- 4.303 * 0.1 / sqrt(3). Differences: 2, 1, 0 points.
     assert row["mAP [95 %]"] == "0.6200 [0.3716, 0.8684]"
-    assert row["mAP less dch's"] == "+1.0 [-1.5, +3.5]"
-    assert row["p (dch)"] == "0.225"
+    assert row["mAP less dch's"] == "+1.0 [-1.5, +3.5], p 0.225"
     assert row["recall within 2 [95 %]"] == "0.6200 [0.3716, 0.8684]"
 
 
-def test_one_seed_has_the_interval_of_its_queries() -> None:
-    suite = make_suite(["lsh"], bits=[16], seeds=[0], protocols=["held-out"])
-    record = record_of([0.5, 0.7], None)
-    record["result"]["recall_within"] = {"value": 0.6, "low": 0.5, "high": 0.7}
-    (table,) = report_tables(suite, {suite.runs[0]: record})
-    row = dict(zip(table.columns, table.rows[0], strict=True))
-    assert row["recall within 2 [95 %]"] == "0.6000 [0.5000, 0.7000]"
+def test_an_interval_stays_within_what_a_share_can_be() -> None:
+    suite = make_suite(["lsh"], bits=[16], seeds=[0, 1], protocols=["unseen-types"])
+    records = {
+        run: record_of([0.1 + 0.8 * run.seed] * 3, None, f"queries of {run.seed}")
+        for run in suite.runs
+    }
+    (table,) = report_tables(suite, records)
+    assert dict(zip(table.columns, table.rows[0], strict=True))["mAP [95 %]"] == (
+        "0.5000 [0.0000, 1.0000]"
+    )
+
+
+def test_of_other_queries_nothing_is_compared() -> None:
+    suite = make_suite(["lsh", "dch"], bits=[16], seeds=[0], protocols=["held-out"])
+    records = {run: record_of([0.4, 0.6], None, f"queries of {run.system}") for run in suite.runs}
+    (table,) = report_tables(suite, records)
+    assert not any("less" in column for column in table.columns)
+
+
+def test_a_pair_is_one_test_whichever_way_it_is_told() -> None:
+    suite = make_suite(["lsh", "dch", "csq"], bits=[16], seeds=[0, 1], protocols=["held-out"])
+    rng = np.random.default_rng(0)
+    records = {run: record_of(rng.random(40).tolist(), None) for run in suite.runs}
+    groups = group_runs(records)
+    tests = differences(groups, ["lsh", "dch"])
+    found = {test.pair: test.map["p_value"] for column in tests.values() for test in column if test}
+    assert len(found) == 3
+    assert adjusted(tests) == dict(zip(found, holm(list(found.values())), strict=True))
+    there, back = tests["lsh"][1], tests["dch"][0]
+    assert there is not None
+    assert back is not None
+    assert there.pair == back.pair
+    assert there.map["value"] == pytest.approx(-(back.map["value"] or 0.0))
+    assert there.map["p_value"] == pytest.approx(back.map["p_value"])
+
+
+def test_a_training_that_diverges_costs_its_own_runs_alone(file: Path, tmp_path: Path) -> None:
+    file.write_text(SUITE.replace("epochs = 1", "epochs = 1\nlearning_rate = 1e39"))
+    suite, folder = load_suite(file), tmp_path / "runs"
+    with pytest.raises(TrainingError, match="not finite") as caught:
+        run_all(file, folder)
+    assert str(caught.value).count("seen-gallery/lenet/dch-without-quantisation") == 1
+    there = read_runs(suite, folder)
+    assert {run.system for run in suite.runs if run not in there} == {"dch without quantisation"}
+
+
+def test_what_an_objective_cannot_do_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    suite = make_suite(["lsh", "ladder"], bits=[8], seeds=[0], protocols=["held-out"])
+    with pytest.raises(ArgumentError, match=r"held-out/small-resnet/ladder.*: 8 bits cannot give"):
+        run_suite(
+            suite,
+            tmp_path / "runs",
+            train=replace(TRAIN, class_names=(*CLASSES, "cap")),
+            test=TEST,
+            dataset="bars",
+            progress=lambda *_: None,
+        )
+    assert not (tmp_path / "runs").exists()
 
 
 def test_pixels_and_the_same_item_are_reported(file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,16 +10,17 @@ import pytest
 import torch
 from toy import file_size_limit, toy_set
 
+from hashsearch.datasets.parts import TRAINING_PARTS
+from hashsearch.encoder import Encoder
 from hashsearch.errors import TrainingError
 from hashsearch.images import FASHION_MNIST, normalise
 from hashsearch.training.objectives import OBJECTIVES, Outputs
 from hashsearch.training.objectives.adversarial import Adversarial
 from hashsearch.training.plan import TrainingPlan
+from hashsearch.training.run import train_encoder
 from hashsearch.training.trainer import TrainedNetwork, train
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import Tensor
 
     from hashsearch.datasets.image_set import ImageSet
@@ -465,6 +467,27 @@ def test_after_a_loss_that_is_not_finite_the_last_good_epoch_is_whole(checkpoint
         run(plan, train_set=few, checkpoint_path=checkpoint, on_epoch=again.append)
     assert str(caught_again.value) == str(caught.value)
     assert again == epochs
+
+
+def test_the_best_epoch_before_the_network_broke_is_an_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = toy_set(32, seed=0, size=28), toy_set(40, seed=1, size=28)
+    monkeypatch.setitem(TRAINING_PARTS, "all-labels", lambda *_, **__: few)
+    plan = replace(PLAN, learning_rate=100.0, epochs=40, backbone="lenet")
+    with pytest.raises(
+        TrainingError, match=r"not finite .* start over with --fresh; epoch"
+    ) as caught:
+        train_encoder(plan, TRAIN, tmp_path / "toy.onnx", dataset="toy")
+    kept = Path(str(caught.value).rpartition(" is in ")[2])
+    assert kept.parent == tmp_path
+    encoder = Encoder.load(kept)
+    history = encoder.record.training["history"]
+    best = max(history, key=lambda report: report["validation_map"])
+    assert kept.name == f"toy.epoch-{best['epoch']}.onnx"
+    assert encoder.record.figures["validation_map"] == best["validation_map"]
+    assert encoder.encode_pixels(few[0].pixels).shape == (32, 3)
+    assert not (tmp_path / "toy.onnx").exists()
 
 
 @pytest.mark.parametrize("learning_rate", [1e30, 1e39])
