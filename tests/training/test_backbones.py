@@ -266,7 +266,14 @@ def settled(name: str, pixels: Tensor) -> HashNetwork:
 
 
 @pytest.mark.parametrize(
-    "name", ["lenet", "alexnet", pytest.param("mobilenet_v3_small", marks=pytest.mark.slow)]
+    "name",
+    [
+        "lenet",
+        *(
+            name if name == "alexnet" else pytest.param(name, marks=pytest.mark.slow)
+            for name in FAMILIES
+        ),
+    ],
 )
 def test_an_exported_network_sets_the_same_bits(name: str, tmp_path: Path) -> None:
     pixels = sample().pixels[:: len(sample()) // 40]
@@ -282,7 +289,7 @@ def test_an_exported_network_sets_the_same_bits(name: str, tmp_path: Path) -> No
     assert len(np.unique(bits, axis=0)) > 10
     # What only classified is not in the file.
     count = sum(value.numel() for value in made.state_dict().values())
-    assert path.stat().st_size < 4.02 * count + 500_000
+    assert path.stat().st_size < 4.02 * count + 700_000
 
 
 # --- trained weights ---------------------------------------------------------------------
