@@ -40,9 +40,8 @@ RUNS, PLOTS = Path("recorded/runs"), Path("recorded/plots")
 DUPLICATES = Path("recorded/duplicates.json")
 
 _SUBJECTS = ("adversarial", "ladder")  # whose differences a section begins with
-_HEAD = """# Benchmarks
-
-Rendered from recorded runs by `hashsearch bench --suite FILE`, which runs what a suite
+_MARK = "# Benchmarks\n\nRendered from recorded runs by "  # how every report begins
+_HEAD = f"""{_MARK}`hashsearch bench --suite FILE`, which runs what a suite
 lists and is not recorded yet (with `--render`: nothing); never edited by hand. A row is made
 again by deleting its records under `recorded/runs`, and in the cache folder the encoders that
 they name under `cached_as`, and giving that command."""
@@ -272,7 +271,7 @@ def check_report(folder: Path) -> None:
     """
     _suites_of(folder)
     page = folder / "README.md"
-    if page.is_file() and not page.read_text(encoding="utf-8").startswith(_HEAD):
+    if page.is_file() and not page.read_text(encoding="utf-8").startswith(_MARK):
         raise SuiteError(
             f"{page} is no report, and the report would take its place; move the suites to a "
             "folder of their own"
