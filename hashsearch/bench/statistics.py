@@ -234,7 +234,7 @@ def paired_difference(
 
     >>> difference = paired_difference([[0.5, 0.6], [0.7, 0.8]], [[0.1, 0.1], [0.1, 0.1]])
     >>> round(difference["value"], 2), round(difference["low"], 2), round(difference["p_value"], 3)
-    (0.55, -0.14, 0.073)
+    (0.55, -0.14, 0.069)
     """
     one, other = _by_seed(first), _by_seed(second)
     if one.shape != other.shape:
