@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,27 +15,18 @@ from hashsearch.bench.statistics import holm, over_seeds, paired_difference
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hashsearch.bench.statistics import PairedDifference
+    from hashsearch.bench.statistics import Interval, PairedDifference
     from hashsearch.bench.suite import Run
 
 __all__ = [
     "Difference",
     "Differences",
     "Group",
-    "Interval",
     "adjusted",
     "differences",
     "group_runs",
     "summarise",
 ]
-
-
-class Interval(TypedDict):
-    """A mean and the ends of its 95 % interval, None where unknown."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)

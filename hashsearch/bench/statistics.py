@@ -16,6 +16,7 @@ from hashsearch.bench.quality import estimate
 from hashsearch.errors import ArgumentError
 
 __all__ = [
+    "Interval",
     "OverSeeds",
     "PairedDifference",
     "PairedTest",
@@ -36,12 +37,17 @@ _EXACT_QUERIES = 13  # 2 ** 13 patterns of signs: no more than are drawn beyond
 _BLOCK = 2**22  # numbers held at once: 32 MB of float64
 
 
-class OverSeeds(TypedDict):
-    """A mean over queries and trainings, ready for JSON; see :func:`over_seeds`."""
+class Interval(TypedDict):
+    """A mean and the ends of its 95 % interval, ready for JSON; None where unknown."""
 
     value: float | None
     low: float | None
     high: float | None
+
+
+class OverSeeds(Interval):
+    """A mean over queries and trainings; see :func:`over_seeds`."""
+
     defined: int
     undefined: int
     seeds: int
@@ -49,25 +55,18 @@ class OverSeeds(TypedDict):
     covers: str
 
 
-class PairedTest(TypedDict):
-    """How two methods differ on the same queries, ready for JSON; see :func:`paired_test`."""
+class PairedDifference(Interval):
+    """How two methods differ; see :func:`paired_difference`."""
 
-    value: float | None
-    low: float | None
-    high: float | None
     p_value: float | None
+
+
+class PairedTest(PairedDifference):
+    """How two methods differ on the same queries; see :func:`paired_test`."""
+
     flips: int
     defined: int
     undefined: int
-
-
-class PairedDifference(TypedDict):
-    """How two methods differ, ready for JSON; see :func:`paired_difference`."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    p_value: float | None
 
 
 class PooledShares(NamedTuple):
@@ -136,7 +135,8 @@ def over_seeds(values: npt.ArrayLike, *, seed: int = 0) -> OverSeeds:
         summary = estimate(array[0], seed=seed)
         value, low, high = summary["value"], summary["low"], summary["high"]
     elif defined.size:
-        value, (low, high) = float(defined.mean()), _crossed_interval(defined)
+        value = float(defined.mean())
+        low, high = _interval(value, *_crossed_error(defined))
         spread = float(defined.mean(axis=1).std(ddof=1))
     return {
         "value": value,
@@ -254,9 +254,8 @@ def paired_difference(
     difference = difference[:, ~np.isnan(difference).any(axis=0)]
     if not difference.size:
         return {"value": None, "low": None, "high": None, "p_value": None}
-    mean = float(difference.mean())
-    error, degrees = _crossed_error(difference)
-    low, high = _crossed_interval(difference)
+    mean, (error, degrees) = float(difference.mean()), _crossed_error(difference)
+    low, high = _interval(mean, error, degrees)
     # Without any spread a mean is 0 or it is not.
     p_value = float(2 * stdtr(degrees, -abs(mean) / error)) if error else float(mean == 0)
     return {"value": mean, "low": low, "high": high, "p_value": p_value}
@@ -369,15 +368,14 @@ def _by_seed(values: npt.ArrayLike) -> Values:
     return array
 
 
-def _crossed_interval(values: Values) -> tuple[float, float]:
-    """Low and high of :func:`over_seeds`, of two seeds or more without NaN."""
-    mean, (error, degrees) = float(values.mean()), _crossed_error(values)
+def _interval(mean: float, error: float, degrees: float) -> tuple[float, float]:
+    """Low and high, by Student's t."""
     half = float(stdtrit(degrees, 1 - _TAIL)) * error
     return mean - half, mean + half
 
 
 def _crossed_error(values: Values) -> tuple[float, float]:
-    """Standard error of the mean and its degrees of freedom, of two seeds or more."""
+    """Standard error of the mean and its degrees of freedom, of two seeds or more without NaN."""
     n_seeds, n_queries = values.shape
     mean = values.mean()
     of_seed = values.mean(axis=1) - mean

@@ -418,7 +418,7 @@ class _SuiteBench:
                 "weights": record.weights,
                 "figures": record.figures,
                 "fingerprint": encoder.fingerprint,
-                "cached_as": self._cached(run).name,
+                "cached_as": self._cached(run, run.plan).name,
             }
         return {
             "format": FORMAT,
@@ -442,7 +442,7 @@ class _SuiteBench:
         self, run: Run, plan: Plan, progress: Callable[[int, int], None]
     ) -> tuple[Encoder, dict[str, Any]]:
         """Trained now or before, and what is known of that training besides its record."""
-        path = self._cached(run)
+        path = self._cached(run, plan)
         beside = path.with_suffix(".json")
         if not path.is_file():
             unfinished = path.with_name(f"unfinished-{path.name}")
@@ -462,9 +462,8 @@ class _SuiteBench:
             unfinished.replace(path)
         return Encoder.load(path), json.loads(beside.read_text(encoding="utf-8"))
 
-    def _cached(self, run: Run) -> Path:
+    def _cached(self, run: Run, plan: Plan) -> Path:
         """Where the encoder of a run lies, once it is trained."""
-        objective = "" if run.plan is None else run.plan.objective
         digest = self.train_sha256.copy()
         digest.update(f"{self.dataset}\n{run.training}".encode())
-        return cache_folder() / "encoders" / f"{objective}-{digest.hexdigest()[:16]}.onnx"
+        return cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"
