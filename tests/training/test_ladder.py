@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
-from toy import fashion_record, same_label, seeded, spread_logits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+from toy import fashion_record, same_label, seeded
 
 from hashsearch.codes import unpack_bits
 from hashsearch.datasets.fashion_mnist import sample
@@ -15,8 +20,16 @@ from hashsearch.images import FASHION_MNIST, normalise
 from hashsearch.training.export import export
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Outputs
-from hashsearch.training.objectives.classifier_bits import ClassifierBits
-from hashsearch.training.objectives.ladder import STEPS, Ladder, LadderHead
+from hashsearch.training.objectives.ladder import (
+    SCALE,
+    STEPS,
+    WIDTH,
+    Ladder,
+    LadderHead,
+    step_outputs,
+    view_divergence,
+)
+from hashsearch.training.objectives.orthohash import OrthoHash, cosines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,13 +43,18 @@ def head_of(n_bits: int, n_classes: int) -> LadderHead:
 
 
 def bits_of(probabilities: list[list[float]], n_bits: int) -> list[str]:
-    """What the head makes of such probabilities, which are its features' exponentials."""
-    head = LadderHead(len(probabilities[0]), n_bits, len(probabilities[0])).double().eval()
-    with torch.no_grad():
-        head.classifier.weight.copy_(torch.eye(len(probabilities[0])))
-        head.classifier.bias.zero_()
-        outputs = head(torch.tensor(probabilities, dtype=torch.float64).log())
+    steps = head_of(n_bits, len(probabilities[0])).steps.double()
+    outputs = step_outputs(torch.tensor(probabilities, dtype=torch.float64), steps, n_bits)
     return ["".join(str(int(output >= 0)) for output in row) for row in outputs.tolist()]
+
+
+def spread_cosines(head: LadderHead, features: Tensor) -> None:
+    """Make u lie between the types, now nearer to one of them, now to another."""
+    towards = torch.randn(len(head.directions), features.shape[1], generator=seeded())
+    head.projection.weight.copy_(head.directions.T @ towards)
+    mean = head.standardise.running_mean
+    assert mean is not None
+    mean.copy_(head.projection(features).mean(dim=0))
 
 
 def test_it_is_known_by_its_name() -> None:
@@ -74,10 +92,13 @@ def test_from_one_type_to_another_no_two_neighbouring_codes_are_more_than_two_bi
     assert np.abs(np.subtract(codes[0], codes[-1])).sum() == 2 * len(STEPS[3])
 
 
-def test_the_head_gives_logits_in_training() -> None:
+def test_the_head_gives_u_in_training_and_else_steps_of_a_softmax_over_cosines() -> None:
     head, features = head_of(16, 3), torch.randn(5, N_FEATURES, generator=seeded())
-    assert torch.equal(head(features), head.classifier(features))
-    assert head.eval()(features).shape == (5, 16)
+    assert head(features).shape == (5, WIDTH)
+    u = head.eval().standardise(head.projection(features))
+    cosine = functional.cosine_similarity(u[:, None], head.directions, dim=2)
+    probabilities = (SCALE * cosine).exp() / (SCALE * cosine).exp().sum(dim=1, keepdim=True)
+    torch.testing.assert_close(head(features), step_outputs(probabilities, head.steps, 16))
 
 
 def test_fewer_than_two_bits_a_type_are_refused() -> None:
@@ -85,14 +106,71 @@ def test_fewer_than_two_bits_a_type_are_refused() -> None:
         head_of(8, 5)
 
 
-def test_the_loss_is_that_of_the_control() -> None:
-    labels = [0, 1, 2, 1]
-    outputs = Outputs(torch.randn(4, 3, generator=seeded()), torch.zeros(4, N_FEATURES))
-    found = [
-        made(N_FEATURES, 16, 3).terms(outputs, torch.tensor(labels), same_label(labels), seeded())
-        for made in (Ladder, ClassifierBits)
-    ]
-    assert found[0] == found[1]
+def terms(made: Ladder | OrthoHash, semantic: Tensor, labels: list[int]) -> dict[str, Tensor]:
+    outputs = Outputs(semantic, torch.zeros(len(labels), N_FEATURES))
+    return made.terms(outputs, torch.tensor(labels), same_label(labels), seeded())
+
+
+def test_one_term_is_that_of_orthohash_whatever_the_bits() -> None:
+    semantic, labels = torch.randn(4, WIDTH, generator=seeded()), [0, 1, 0, 1]
+    found = terms(Ladder(N_FEATURES, 16, 3), semantic, labels)
+    assert found["cosine"] == terms(OrthoHash(N_FEATURES, WIDTH, 3), semantic, labels)["cosine"]
+
+
+def plain_divergence(logits: list[list[float]]) -> float:
+    """Liang et al. 2021, equation 2, one image and one class at a time."""
+    half = len(logits) // 2
+    divergences = []
+    for image in range(half):
+        p, q = (
+            [math.exp(logit) / sum(map(math.exp, view)) for logit in view]
+            for view in (logits[image], logits[half + image])
+        )
+        there = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        back = sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+        divergences.append((there + back) / 2)
+    return sum(divergences) / half
+
+
+@given(st.integers(1, 5), st.integers(1, 6), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_the_divergence_is_its_formula(images: int, n_classes: int, seed: int) -> None:
+    logits = 3 * torch.randn(2 * images, n_classes, generator=seeded(seed), dtype=torch.float64)
+    assert float(view_divergence(logits)) == pytest.approx(plain_divergence(logits.tolist()))
+
+
+def test_fixed_divergences() -> None:
+    # 3/4 against 1/4: both ways, half of log 3.
+    unlike = torch.tensor([[math.log(3.0), 0.0], [0.0, math.log(3.0)]])
+    assert float(view_divergence(unlike)) == pytest.approx(math.log(3) / 2)
+    alike = torch.tensor([[1.0, 2.0], [0.0, 5.0], [1.0, 2.0], [0.0, 5.0]])
+    assert float(view_divergence(alike)) == 0
+
+
+def test_the_divergence_of_sure_views_is_finite_and_so_is_its_gradient() -> None:
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    loss = view_divergence(logits)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+    assert loss.item() == pytest.approx(400)
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_the_other_term_compares_views_at_the_scale_of_the_loss() -> None:
+    made = Ladder(N_FEATURES, 16, 3, constants={"scale": 5.0})
+    semantic = torch.randn(6, WIDTH, generator=seeded())
+    logits = 5 * cosines(semantic, made.codewords)
+    found = terms(made, semantic, [0, 1, 2] * 2)
+    assert found["consistency"] == view_divergence(logits)
+    views = torch.cat([semantic[:3], semantic[:3]])
+    assert float(terms(made, views, [0, 1, 2] * 2)["consistency"]) == 0
+
+
+@pytest.mark.parametrize("left", ["cosine", "consistency"])
+def test_a_term_of_no_weight_is_left_out(left: str) -> None:
+    weights = {"cosine": 0.0, "consistency": 0.0, left: 1.0}
+    semantic = torch.randn(4, WIDTH, generator=seeded())
+    assert [*terms(Ladder(N_FEATURES, 16, 3, weights), semantic, [0, 1, 0, 1])] == [left]
 
 
 def test_an_exported_encoder_sets_the_bits_that_its_probabilities_reach(tmp_path: Path) -> None:
@@ -102,7 +180,7 @@ def test_an_exported_encoder_sets_the_bits_that_its_probabilities_reach(tmp_path
     head = network.semantic_head
     assert isinstance(head, LadderHead)
     with torch.no_grad():
-        spread_logits(head.classifier, network.heads(pixels)[0].features, deviation=4.0)
+        spread_cosines(head, network.heads(pixels)[0].features)
         (outputs,) = network(pixels)
     export(network, fashion_record("ladder", "lenet", 32, 0), tmp_path / "ladder.onnx")
     bits = unpack_bits(Encoder.load(tmp_path / "ladder.onnx").encode_pixels(sample().pixels[:200]))

@@ -57,10 +57,10 @@ def fashion_record(objective: str, backbone: str, n_bits: int, fine_bits: int) -
 
 
 @torch.no_grad()
-def spread_logits(classifier: nn.Linear, features: torch.Tensor, deviation: float = 1.0) -> None:
-    """Make each class's logit vary so much over these features, about 0."""
+def spread_logits(classifier: nn.Linear, features: torch.Tensor) -> None:
+    """Make each class's logit vary by a standard deviation of 1 over these features, about 0."""
     logits = classifier(features)
-    spread = logits.std(dim=0) / deviation
+    spread = logits.std(dim=0)
     classifier.weight.div_(spread[:, None])
     classifier.bias.sub_(logits.mean(dim=0)).div_(spread)
 

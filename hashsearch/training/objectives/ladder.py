@@ -4,18 +4,28 @@ A classifier's answer as a code (:mod:`~hashsearch.training.objectives.classifie
 from one type to another where two are equally likely, and so does a hashing loss that draws
 all neighbours into one ball: whatever lies at such a border is lost by a slightly different
 view of it. Here a code goes from type to type step by step: what is nearly as likely is near.
+
+The classifier is OrthoHash's, whose margin ranks better than a plain cross-entropy of the type,
+the more so the fewer the images. Its signs are not taken as bits: they would leave most
+neighbours outside a small ball.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hashsearch.errors import ArgumentError
-from hashsearch.training.objectives.classifier_bits import ClassifierBits
+from hashsearch.training.objectives.centres import hash_centres
+from hashsearch.training.objectives.orthohash import OrthoHash, cosines
 
-__all__ = ["STEPS", "Ladder", "LadderHead"]
+if TYPE_CHECKING:
+    from hashsearch.training.objectives.base import Outputs
+
+__all__ = ["STEPS", "Ladder", "LadderHead", "step_outputs", "view_divergence"]
 
 STEPS = {2: (0.33, 0.67), 3: (0.15, 0.5, 0.95)}
 """Probabilities at which the bits of a type are set, by how many bits it has.
@@ -24,9 +34,18 @@ Chosen among a few sets on the validation images of Fashion-MNIST, by mAP, by pr
 within a radius of 2, and by the views that find their own item. Steps near them do about as well.
 """
 
+WIDTH = 64
+"""Dimensions in which the cosines to the types are measured; no bit is taken from them."""
+
+SCALE = 8.0
+"""Of the cosines where they become probabilities: that of the loss, unless it is told another."""
+
 
 class LadderHead(nn.Module):
-    """Features ``(n, n_features)`` to logits in training, to steps of probability in eval mode.
+    """Features ``(n, n_features)`` to u in training, to steps of probability in eval mode.
+
+    Of ``SCALE`` times the cosines between u and the directions of the types, the softmax is the
+    probability of each type.
 
     Each type has two bits, or three where there are as many for all. A bit is 1 where the
     type's probability reaches the bit's step. Of two images that are surely of different types
@@ -44,6 +63,7 @@ class LadderHead(nn.Module):
     """
 
     steps: Tensor
+    directions: Tensor
 
     def __init__(self, n_features: int, n_bits: int, n_classes: int) -> None:
         super().__init__()
@@ -52,29 +72,85 @@ class LadderHead(nn.Module):
             raise ArgumentError(
                 f"{n_bits} bits cannot give each of {n_classes} types two; take more with --bits"
             )
-        self.unused = n_bits - each * n_classes
-        self.classifier = nn.Linear(n_features, n_classes)
+        self.n_bits = n_bits
+        self.projection = nn.Linear(n_features, WIDTH, bias=False)
+        self.standardise = nn.BatchNorm1d(WIDTH)
+        self.register_buffer("directions", hash_centres(n_classes, WIDTH))
         self.register_buffer("steps", torch.tensor(STEPS[each]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits, float ``(n, n_classes)``; in eval mode probability less step, ``(n, n_bits)``."""
-        logits: Tensor = self.classifier(features)
+        """u, float ``(n, WIDTH)``; in eval mode probability less step, ``(n, n_bits)``."""
+        outputs: Tensor = self.standardise(self.projection(features))
         if self.training:
-            return logits
-        outputs = (logits.softmax(dim=1)[:, :, None] - self.steps).flatten(1)
-        return functional.pad(outputs, (0, self.unused), value=-1.0)
+            return outputs
+        probabilities = (SCALE * cosines(outputs, self.directions)).softmax(dim=1)
+        return step_outputs(probabilities, self.steps, self.n_bits)
 
 
-class Ladder(ClassifierBits):
-    """``classification``: cross-entropy of the item type, straight from the features.
+def step_outputs(probabilities: Tensor, steps: Tensor, n_bits: int) -> Tensor:
+    """Probabilities less steps, type after type; -1 where there is nothing left to say.
 
-    The control's loss and no other; see :class:`LadderHead` for how its probabilities become a
-    code.
+    Args:
+        probabilities: of the types, float ``(n, n_classes)``.
+        steps: float ``(bits a type,)``.
+        n_bits: of them all, and of the rest.
+
+    Returns:
+        float ``(n, n_bits)``.
+    """
+    outputs = (probabilities[:, :, None] - steps).flatten(1)
+    return functional.pad(outputs, (0, n_bits - outputs.shape[1]), value=-1.0)
+
+
+class Ladder(OrthoHash):
+    """Two terms on u, of ``WIDTH`` dimensions whatever the number of bits.
+
+    1. ``cosine``: that of :class:`OrthoHash`, whose constants it has.
+    2. ``consistency``: symmetric Kullback-Leibler divergence between the probabilities of two
+       views of an image: they are to set the same bits.
+
+    See :class:`LadderHead` for how its probabilities become a code.
     """
 
     name = "ladder"
+    revision = 2
+    default_weights = {"cosine": 1.0, "consistency": 1.0}  # noqa: RUF012 - read only
+
+    def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
+        """See :meth:`Objective.build`."""
+        del n_bits
+        super().build(n_features, WIDTH, n_classes)
 
     @staticmethod
     def semantic_head(n_features: int, n_bits: int, n_classes: int) -> nn.Module:
-        """See :meth:`Objective.semantic_head`; in training it gives the logits."""
+        """See :meth:`Objective.semantic_head`; in training it gives u."""
         return LadderHead(n_features, n_bits, n_classes)
+
+    def terms(
+        self, outputs: Outputs, labels: Tensor, neighbours: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """See :meth:`Objective.terms`; ``outputs.semantic`` is u ``(n, WIDTH)``."""
+        terms = super().terms(outputs, labels, neighbours, generator)
+        if self.weights["consistency"]:
+            logits = self.constants["scale"] * cosines(outputs.semantic, self.codewords)
+            terms["consistency"] = view_divergence(logits)
+        return terms
+
+
+def view_divergence(logits: Tensor) -> Tensor:
+    """Mean over the images of ``(KL(p || q) + KL(q || p)) / 2``, p and q of its two views.
+
+    That is ``sum over j of (p_j - q_j) (log p_j - log q_j) / 2``.
+
+    Args:
+        logits: of p and q, float ``(n, n_classes)``: two views of n / 2 images, one half
+            after the other.
+
+    Returns:
+        A scalar.
+
+    Source: Liang et al., "R-Drop: Regularized Dropout for Neural Networks", NeurIPS 2021,
+    equation 2, where dropout makes what are views here.
+    """
+    one, other = logits.log_softmax(dim=1).chunk(2)
+    return ((one.exp() - other.exp()) * (one - other)).sum(dim=1).mean() / 2

@@ -15,7 +15,7 @@ from torch.nn import functional
 from hashsearch.training.objectives.base import Objective, Outputs
 from hashsearch.training.objectives.centres import hash_centres
 
-__all__ = ["OrthoHash", "margin_cosine_cross_entropy"]
+__all__ = ["OrthoHash", "cosines", "margin_cosine_cross_entropy"]
 
 
 class OrthoHash(Objective):
@@ -78,6 +78,19 @@ def margin_cosine_cross_entropy(
     Returns:
         A scalar.
     """
-    cosine = functional.normalize(outputs, dim=1) @ functional.normalize(codewords, dim=1).T
+    cosine = cosines(outputs, codewords)
     own = functional.one_hot(labels, len(codewords))
     return functional.cross_entropy(scale * (cosine - margin * own), labels)
+
+
+def cosines(outputs: Tensor, codewords: Tensor) -> Tensor:
+    """Of the angle between each output and each codeword.
+
+    Args:
+        outputs: u, float ``(n, K)``.
+        codewords: one a class, float ``(n_classes, K)``.
+
+    Returns:
+        float ``(n, n_classes)``.
+    """
+    return functional.normalize(outputs, dim=1) @ functional.normalize(codewords, dim=1).T
