@@ -21,7 +21,7 @@ from hashsearch.training.export import export
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Outputs
 from hashsearch.training.objectives.ladder import (
-    SCALE,
+    ODDS,
     STEPS,
     WIDTH,
     Ladder,
@@ -62,7 +62,7 @@ def test_it_is_known_by_its_name() -> None:
 
 
 def test_three_bits_a_type_say_in_which_steps_its_probability_lies() -> None:
-    probabilities = [[0.98, 0.01, 0.01], [0.9, 0.08, 0.02], [0.6, 0.3, 0.1], [0.45, 0.45, 0.1]]
+    probabilities = [[0.98, 0.01, 0.01], [0.85, 0.12, 0.03], [0.6, 0.3, 0.1], [0.45, 0.45, 0.1]]
     assert bits_of(probabilities, 16) == [
         "111" "000" "000" "0000000",
         "110" "000" "000" "0000000",
@@ -97,8 +97,21 @@ def test_the_head_gives_u_in_training_and_else_steps_of_a_softmax_over_cosines()
     assert head(features).shape == (5, WIDTH)
     u = head.eval().standardise(head.projection(features))
     cosine = functional.cosine_similarity(u[:, None], head.directions, dim=2)
-    probabilities = (SCALE * cosine).exp() / (SCALE * cosine).exp().sum(dim=1, keepdim=True)
+    odds = (math.log(2 * ODDS) * cosine).exp()  # against two other types
+    probabilities = odds / odds.sum(dim=1, keepdim=True)
     torch.testing.assert_close(head(features), step_outputs(probabilities, head.steps, 16))
+
+
+@pytest.mark.parametrize(("n_bits", "n_classes"), [(8, 1), (8, 2), (32, 10), (128, 64)])
+def test_an_item_in_the_direction_of_its_type_reaches_the_highest_step(
+    n_bits: int, n_classes: int
+) -> None:
+    torch.manual_seed(0)
+    head = LadderHead(WIDTH, n_bits, n_classes).eval()
+    with torch.no_grad():
+        head.projection.weight.copy_(torch.eye(WIDTH))
+        set_bits = (head(head.directions) >= 0).sum(dim=1)
+    assert set_bits.tolist() == [len(head.steps)] * n_classes
 
 
 def test_fewer_than_two_bits_a_type_are_refused() -> None:

@@ -12,6 +12,7 @@ neighbours outside a small ball.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,27 +26,34 @@ from hashsearch.training.objectives.orthohash import OrthoHash, cosines
 if TYPE_CHECKING:
     from hashsearch.training.objectives.base import Outputs
 
-__all__ = ["STEPS", "Ladder", "LadderHead", "step_outputs", "view_divergence"]
+__all__ = ["ODDS", "STEPS", "WIDTH", "Ladder", "LadderHead", "step_outputs", "view_divergence"]
 
-STEPS = {2: (0.33, 0.67), 3: (0.15, 0.5, 0.95)}
+STEPS = {2: (0.33, 0.67), 3: (0.15, 0.5, 0.9)}
 """Probabilities at which the bits of a type are set, by how many bits it has.
 
-Chosen among a few sets on the validation images of Fashion-MNIST, by mAP, by precision and recall
-within a radius of 2, and by the views that find their own item. Steps near them do about as well.
+These and :data:`ODDS` were chosen among a few on the validation images of Fashion-MNIST, by
+mAP, by precision and recall within a radius of 2, and by the views that find their own item.
+Steps near them do about as well.
+"""
+
+ODDS = 16.0
+"""For the type of an item that lies in its type's own direction, at right angles to the others.
+
+They say how sharply cosines become probabilities, and put the highest step within reach
+whatever the number of types. For ten types that is 5 times the cosines. The 8 times of the loss,
+which has a margin, take a type for too sure: few items would lie between two.
 """
 
 WIDTH = 64
 """Dimensions in which the cosines to the types are measured; no bit is taken from them."""
 
-SCALE = 8.0
-"""Of the cosines where they become probabilities: that of the loss, unless it is told another."""
-
 
 class LadderHead(nn.Module):
     """Features ``(n, n_features)`` to u in training, to steps of probability in eval mode.
 
-    Of ``SCALE`` times the cosines between u and the directions of the types, the softmax is the
-    probability of each type.
+    The probability of a type is the softmax over the types of ``sharpness`` times the cosines
+    between u and the directions of the types, which are at right angles to each other as far as
+    ``WIDTH`` has room. The sharpness follows from :data:`ODDS`.
 
     Each type has two bits, or three where there are as many for all. A bit is 1 where the
     type's probability reaches the bit's step. Of two images that are surely of different types
@@ -73,6 +81,7 @@ class LadderHead(nn.Module):
                 f"{n_bits} bits cannot give each of {n_classes} types two; take more with --bits"
             )
         self.n_bits = n_bits
+        self.sharpness = math.log(ODDS * max(n_classes - 1, 1))
         self.projection = nn.Linear(n_features, WIDTH, bias=False)
         self.standardise = nn.BatchNorm1d(WIDTH)
         self.register_buffer("directions", hash_centres(n_classes, WIDTH))
@@ -83,7 +92,7 @@ class LadderHead(nn.Module):
         outputs: Tensor = self.standardise(self.projection(features))
         if self.training:
             return outputs
-        probabilities = (SCALE * cosines(outputs, self.directions)).softmax(dim=1)
+        probabilities = (self.sharpness * cosines(outputs, self.directions)).softmax(dim=1)
         return step_outputs(probabilities, self.steps, self.n_bits)
 
 
