@@ -39,9 +39,9 @@ Steps near them do about as well.
 ODDS = 16.0
 """For the type of an item that lies in its type's own direction, at right angles to the others.
 
-They say how sharply cosines become probabilities, and put the highest step within reach
-whatever the number of types. For ten types that is 5 times the cosines. The 8 times of the loss,
-which has a margin, take a type for too sure: few items would lie between two.
+They say how sharply cosines become probabilities, and put the highest step within reach of up to
+128 types. For ten types that is 5 times the cosines. The 8 times of the loss, which has a margin,
+would make it too sure of a type: few items would get a code between two types.
 """
 
 WIDTH = 64
@@ -52,8 +52,9 @@ class LadderHead(nn.Module):
     """Features ``(n, n_features)`` to u in training, to steps of probability in eval mode.
 
     The probability of a type is the softmax over the types of ``sharpness`` times the cosines
-    between u and the directions of the types, which are at right angles to each other as far as
-    ``WIDTH`` has room. The sharpness follows from :data:`ODDS`.
+    between u and the directions of the types, of which any two are at right angles or opposite (as
+    far as ``WIDTH`` has room): two opposite types are never both likely. The sharpness follows
+    from :data:`ODDS`.
 
     Each type has two bits, or three where there are as many for all. A bit is 1 where the
     type's probability reaches the bit's step. Of two images that are surely of different types
@@ -116,7 +117,7 @@ class Ladder(OrthoHash):
 
     1. ``cosine``: that of :class:`OrthoHash`, whose constants it has.
     2. ``consistency``: symmetric Kullback-Leibler divergence between the probabilities of two
-       views of an image: they are to set the same bits.
+       views of an image, at the scale of the loss.
 
     See :class:`LadderHead` for how its probabilities become a code.
     """
