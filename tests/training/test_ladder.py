@@ -102,7 +102,7 @@ def test_the_head_gives_u_in_training_and_else_steps_of_a_softmax_over_cosines()
     torch.testing.assert_close(head(features), step_outputs(probabilities, head.steps, 16))
 
 
-@pytest.mark.parametrize(("n_bits", "n_classes"), [(8, 1), (8, 2), (32, 10), (128, 64)])
+@pytest.mark.parametrize(("n_bits", "n_classes"), [(8, 1), (8, 2), (32, 10), (128, 64), (192, 64)])
 def test_an_item_in_the_direction_of_its_type_reaches_the_highest_step(
     n_bits: int, n_classes: int
 ) -> None:
@@ -167,6 +167,25 @@ def test_the_divergence_of_sure_views_is_finite_and_so_is_its_gradient() -> None
     assert loss.item() == pytest.approx(400)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
+
+
+def test_an_odd_number_of_rows_has_no_two_views() -> None:
+    with pytest.raises(ArgumentError, match="3 rows are no two views of each image"):
+        view_divergence(torch.zeros(3, 2))
+
+
+def test_the_gradient_of_the_divergence_is_that_of_finite_differences() -> None:
+    logits = torch.randn(6, 3, generator=seeded(), dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(view_divergence, (logits,))
+
+
+def test_outputs_of_0_have_finite_losses_and_gradients() -> None:
+    semantic = torch.zeros(4, WIDTH, requires_grad=True)
+    loss = torch.stack([*terms(Ladder(N_FEATURES, 16, 3), semantic, [0, 1, 0, 1]).values()]).sum()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+    assert torch.isfinite(loss)
+    assert semantic.grad is not None
+    assert torch.isfinite(semantic.grad).all()
 
 
 def test_the_other_term_compares_views_at_the_scale_of_the_loss() -> None:

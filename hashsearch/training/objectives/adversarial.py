@@ -8,18 +8,14 @@ terms; weights, pairs and layer sizes are ours.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from hashsearch.errors import ArgumentError
 from hashsearch.training.discriminator import Discriminator
+from hashsearch.training.objectives.base import Outputs, n_images
 from hashsearch.training.objectives.cauchy import CauchyObjective
-
-if TYPE_CHECKING:
-    from hashsearch.training.objectives.base import Outputs
 
 __all__ = ["Adversarial"]
 
@@ -143,8 +139,7 @@ def draw_partners(
     rows = torch.nonzero(others.any(dim=1)).squeeze(1)
     partners = partners[rows]
     if views:
-        if n % 2:
-            raise ArgumentError(f"{n} rows are no two views of each image")
+        away = n_images(n)
         taken = (torch.rand(len(rows), generator=generator) < views).to(rows.device)
-        partners = torch.where(taken, (rows + n // 2) % n, partners)
+        partners = torch.where(taken, (rows + away) % n, partners)
     return rows, partners

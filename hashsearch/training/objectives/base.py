@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hashsearch.errors import ArgumentError
 
-__all__ = ["Objective", "Outputs", "is_number"]
+__all__ = ["Objective", "Outputs", "is_number", "n_images"]
 
 
 @dataclass(frozen=True)
@@ -188,6 +188,17 @@ class Objective(nn.Module, ABC):
     def adversary_parameters(self) -> list[nn.Parameter]:
         """What :meth:`adversary` trains; the trainer gives it an optimiser of its own."""
         return []
+
+
+def n_images(n_rows: int) -> int:
+    """Of how many images so many rows are two views, one half after the other.
+
+    Raises:
+        ArgumentError: an odd number of rows has no two views.
+    """
+    if n_rows % 2:
+        raise ArgumentError(f"{n_rows} rows are no two views of each image")
+    return n_rows // 2
 
 
 def is_number(value: Any) -> bool:

@@ -13,18 +13,15 @@ neighbours outside a small ball.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hashsearch.errors import ArgumentError
+from hashsearch.training.objectives.base import Outputs, n_images
 from hashsearch.training.objectives.centres import hash_centres
 from hashsearch.training.objectives.orthohash import OrthoHash, cosines
-
-if TYPE_CHECKING:
-    from hashsearch.training.objectives.base import Outputs
 
 __all__ = ["ODDS", "STEPS", "WIDTH", "Ladder", "LadderHead", "step_outputs", "view_divergence"]
 
@@ -159,8 +156,11 @@ def view_divergence(logits: Tensor) -> Tensor:
     Returns:
         A scalar.
 
+    Raises:
+        ArgumentError: an odd number of rows has no two views.
+
     Source: Liang et al., "R-Drop: Regularized Dropout for Neural Networks", NeurIPS 2021,
     equation 2, where dropout makes what are views here.
     """
-    one, other = logits.log_softmax(dim=1).chunk(2)
+    one, other = torch.split(logits.log_softmax(dim=1), n_images(len(logits)))
     return ((one.exp() - other.exp()) * (one - other)).sum(dim=1).mean() / 2
