@@ -27,9 +27,10 @@ from hashsearch.training.objectives.ladder import (
     Ladder,
     LadderHead,
     step_outputs,
+    type_directions,
     view_divergence,
 )
-from hashsearch.training.objectives.orthohash import OrthoHash, cosines
+from hashsearch.training.objectives.orthohash import cosines, margin_cosine_cross_entropy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,14 +103,33 @@ def test_the_head_gives_u_in_training_and_else_steps_of_a_softmax_over_cosines()
     torch.testing.assert_close(head(features), step_outputs(probabilities, head.steps, 16))
 
 
-@pytest.mark.parametrize(("n_bits", "n_classes"), [(8, 1), (8, 2), (32, 10), (128, 64), (192, 64)])
+@pytest.mark.parametrize("n_classes", [1, 2, 10, 64, 65, 200])
+def test_any_two_types_lie_at_right_angles(n_classes: int) -> None:
+    directions = type_directions(n_classes)
+    n_dims = directions.shape[1]
+    assert n_dims == (WIDTH if n_classes <= WIDTH else {65: 128, 200: 256}[n_classes])
+    torch.testing.assert_close(directions @ directions.T, n_dims * torch.eye(n_classes))
+    # A dimension that is alike in all types says nothing, and batch normalisation removes it.
+    if n_classes >= 10:
+        assert directions.mean(dim=0).abs().max() < 1
+
+
+def test_the_loss_has_the_directions_of_the_head() -> None:
+    made = Ladder(N_FEATURES, 32, 10)
+    assert torch.equal(made.codewords, head_of(32, 10).directions)
+
+
+@pytest.mark.parametrize(
+    ("n_bits", "n_classes"), [(8, 1), (8, 2), (32, 10), (128, 64), (192, 64), (256, 100)]
+)
 def test_an_item_in_the_direction_of_its_type_reaches_the_highest_step(
     n_bits: int, n_classes: int
 ) -> None:
     torch.manual_seed(0)
-    head = LadderHead(WIDTH, n_bits, n_classes).eval()
+    n_dims = type_directions(n_classes).shape[1]
+    head = LadderHead(n_dims, n_bits, n_classes).eval()
     with torch.no_grad():
-        head.projection.weight.copy_(torch.eye(WIDTH))
+        head.projection.weight.copy_(torch.eye(n_dims))
         set_bits = (head(head.directions) >= 0).sum(dim=1)
     assert set_bits.tolist() == [len(head.steps)] * n_classes
 
@@ -119,15 +139,18 @@ def test_fewer_than_two_bits_a_type_are_refused() -> None:
         head_of(8, 5)
 
 
-def terms(made: Ladder | OrthoHash, semantic: Tensor, labels: list[int]) -> dict[str, Tensor]:
+def terms(made: Ladder, semantic: Tensor, labels: list[int]) -> dict[str, Tensor]:
     outputs = Outputs(semantic, torch.zeros(len(labels), N_FEATURES))
     return made.terms(outputs, torch.tensor(labels), same_label(labels), seeded())
 
 
-def test_one_term_is_that_of_orthohash_whatever_the_bits() -> None:
+def test_one_term_is_that_of_orthohash_to_the_directions_of_the_types() -> None:
     semantic, labels = torch.randn(4, WIDTH, generator=seeded()), [0, 1, 0, 1]
-    found = terms(Ladder(N_FEATURES, 16, 3), semantic, labels)
-    assert found["cosine"] == terms(OrthoHash(N_FEATURES, WIDTH, 3), semantic, labels)["cosine"]
+    made = Ladder(N_FEATURES, 16, 3)
+    expected = margin_cosine_cross_entropy(
+        semantic, torch.tensor(labels), type_directions(3), **made.constants
+    )
+    assert terms(made, semantic, labels)["cosine"] == expected
 
 
 def plain_divergence(logits: list[list[float]]) -> float:
@@ -207,20 +230,20 @@ def test_a_term_of_no_weight_is_left_out(left: str) -> None:
 
 def test_an_exported_encoder_sets_the_bits_that_its_probabilities_reach(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = HashNetwork("lenet", 1, 32, 0, lambda width: LadderHead(width, 32, 10)).eval()
+    network = HashNetwork("lenet", 1, 16, 0, lambda width: LadderHead(width, 16, 4)).eval()
     pixels = torch.from_numpy(normalise(sample().pixels[:200], FASHION_MNIST))
     head = network.semantic_head
     assert isinstance(head, LadderHead)
     with torch.no_grad():
         spread_cosines(head, network.heads(pixels)[0].features)
         (outputs,) = network(pixels)
-    export(network, fashion_record("ladder", "lenet", 32, 0), tmp_path / "ladder.onnx")
+    export(network, fashion_record("ladder", "lenet", 16, 0), tmp_path / "ladder.onnx")
     bits = unpack_bits(Encoder.load(tmp_path / "ladder.onnx").encode_pixels(sample().pixels[:200]))
     # Two runtimes add in another order: an output this near to 0 may fall on either side.
     clear = outputs.abs().numpy() > 1e-5
     assert clear.mean() > 0.99
     np.testing.assert_array_equal(bits[clear], (outputs.numpy() >= 0)[clear])
     # A higher step is reached by fewer, and each by some.
-    reached = bits[:, :30].reshape(200, 10, 3).sum(axis=(0, 1))
+    reached = bits[:, :12].reshape(200, 4, 3).sum(axis=(0, 1))
     assert reached[0] > reached[1] > reached[2] > 0
-    assert not bits[:, 30:].any()
+    assert not bits[:, 12:].any()

@@ -6,6 +6,8 @@ of its negation where they go round, else bits drawn from a Bernoulli distributi
 rows and draws are kept is ours. The rows part the classes about evenly in each bit: the
 first ones would leave bits that are alike in all classes, which no cosine to them teaches.
 Of the draws each class takes the farthest from the classes before it.
+
+A head whose outputs are not taken as bits can have all classes at right angles instead.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from torch import Tensor
 from hashsearch.codes import check_bit_counts, hamming_distance, unpack_bits
 from hashsearch.errors import ArgumentError
 
-__all__ = ["hash_centres"]
+__all__ = ["hash_centres", "orthogonal_directions"]
 
 # Up to so many bits every code is looked at, beyond them a sample of at least so many.
 _ALL_BITS = 16
@@ -48,18 +50,36 @@ def hash_centres(n_classes: int, n_bits: int) -> Tensor:
     # A generator of its own: the run's seed decides how a network learns, not what.
     generator = np.random.default_rng(0)
     if n_bits.bit_count() == 1 and n_classes <= 2 * n_bits:
-        centres = _balanced_rows(n_classes, n_bits, generator)
+        matrix = hadamard(n_bits, dtype=np.int64)
+        centres = _balanced_rows(np.concatenate([matrix, -matrix]), n_classes, generator)
     else:
         centres = np.where(unpack_bits(_far_apart(n_classes, n_bits, generator)), 1, -1)
     return torch.tensor(centres, dtype=torch.float32)
 
 
+def orthogonal_directions(n_classes: int, n_dims: int) -> Tensor:
+    """Directions of the classes, any two at right angles, the same whenever they are asked for.
+
+    They are rows of a Hadamard matrix, some negated, but no row stands beside its negation as
+    among the :func:`hash_centres`: an output can be near any two.
+
+    Args:
+        n_classes: how many there are, at most ``n_dims``.
+        n_dims: a power of two.
+
+    Returns:
+        float32 ``(n_classes, n_dims)``, each +1 or -1.
+    """
+    generator = np.random.default_rng(0)
+    # Its first column is all +1: signs part the classes there, too.
+    rows = hadamard(n_dims, dtype=np.int64) * generator.choice([-1, 1], (n_dims, 1))
+    return torch.tensor(_balanced_rows(rows, n_classes, generator), dtype=torch.float32)
+
+
 def _balanced_rows(
-    n_classes: int, n_bits: int, generator: np.random.Generator
+    rows: npt.NDArray[np.int64], n_classes: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Rows of a Hadamard matrix and its negation: ``int64 (n_classes, n_bits)``, +1 or -1."""
-    matrix = hadamard(n_bits, dtype=np.int64)
-    rows = np.concatenate([matrix, -matrix])
+    """``n_classes`` of the rows whose columns have about as many +1 as -1."""
     draws = (rows[generator.permutation(len(rows))[:n_classes]] for _ in range(_ROW_DRAWS))
     return min(draws, key=lambda draw: int(np.abs(draw.sum(axis=0)).max()))
 

@@ -20,10 +20,19 @@ from torch.nn import functional
 
 from hashsearch.errors import ArgumentError
 from hashsearch.training.objectives.base import Outputs, n_images
-from hashsearch.training.objectives.centres import hash_centres
+from hashsearch.training.objectives.centres import orthogonal_directions
 from hashsearch.training.objectives.orthohash import OrthoHash, cosines
 
-__all__ = ["ODDS", "STEPS", "WIDTH", "Ladder", "LadderHead", "step_outputs", "view_divergence"]
+__all__ = [
+    "ODDS",
+    "STEPS",
+    "WIDTH",
+    "Ladder",
+    "LadderHead",
+    "step_outputs",
+    "type_directions",
+    "view_divergence",
+]
 
 STEPS = {2: (0.33, 0.67), 3: (0.15, 0.5, 0.9)}
 """Probabilities at which the bits of a type are set, by how many bits it has.
@@ -36,22 +45,23 @@ Steps near them do about as well.
 ODDS = 16.0
 """For the type of an item that lies in its type's own direction, at right angles to the others.
 
-They say how sharply cosines become probabilities, and put the highest step within reach of up to
-128 types. For ten types that is 5 times the cosines. The 8 times of the loss, which has a margin,
-would make it too sure of a type: few items would get a code between two types.
+They say how sharply cosines become probabilities, and put the highest step within reach. For ten
+types that is 5 times the cosines. The 8 times of the loss, which has a margin, would make it too
+sure of a type: few items would get a code between two types.
 """
 
 WIDTH = 64
-"""Dimensions in which the cosines to the types are measured; no bit is taken from them."""
+"""Least number of dimensions in which the cosines to the types are measured.
+
+No bit is taken from them.
+"""
 
 
 class LadderHead(nn.Module):
     """Features ``(n, n_features)`` to u in training, to steps of probability in eval mode.
 
     The probability of a type is the softmax over the types of ``sharpness`` times the cosines
-    between u and the directions of the types, of which any two are at right angles or opposite (as
-    far as ``WIDTH`` has room): two opposite types are never both likely. The sharpness follows
-    from :data:`ODDS`.
+    between u and the directions of the types. The sharpness follows from :data:`ODDS`.
 
     Each type has two bits, or three where there are as many for all. A bit is 1 where the
     type's probability reaches the bit's step. Of two images that are surely of different types
@@ -80,18 +90,32 @@ class LadderHead(nn.Module):
             )
         self.n_bits = n_bits
         self.sharpness = math.log(ODDS * max(n_classes - 1, 1))
-        self.projection = nn.Linear(n_features, WIDTH, bias=False)
-        self.standardise = nn.BatchNorm1d(WIDTH)
-        self.register_buffer("directions", hash_centres(n_classes, WIDTH))
+        self.register_buffer("directions", type_directions(n_classes))
+        n_dims = self.directions.shape[1]
+        self.projection = nn.Linear(n_features, n_dims, bias=False)
+        self.standardise = nn.BatchNorm1d(n_dims)
         self.register_buffer("steps", torch.tensor(STEPS[each]))
 
     def forward(self, features: Tensor) -> Tensor:
-        """u, float ``(n, WIDTH)``; in eval mode probability less step, ``(n, n_bits)``."""
+        """u, float ``(n, n_dims)``; in eval mode probability less step, ``(n, n_bits)``."""
         outputs: Tensor = self.standardise(self.projection(features))
         if self.training:
             return outputs
         probabilities = (self.sharpness * cosines(outputs, self.directions)).softmax(dim=1)
         return step_outputs(probabilities, self.steps, self.n_bits)
+
+
+def type_directions(n_classes: int) -> Tensor:
+    """Directions of the types, any two at right angles: an item can be near any two types.
+
+    Args:
+        n_classes: number of item types.
+
+    Returns:
+        float32 ``(n_classes, n_dims)``, where n_dims is :data:`WIDTH`, or the next power of two
+        that has room for all.
+    """
+    return orthogonal_directions(n_classes, max(WIDTH, 1 << (n_classes - 1).bit_length()))
 
 
 def step_outputs(probabilities: Tensor, steps: Tensor, n_bits: int) -> Tensor:
@@ -110,9 +134,10 @@ def step_outputs(probabilities: Tensor, steps: Tensor, n_bits: int) -> Tensor:
 
 
 class Ladder(OrthoHash):
-    """Two terms on u, of ``WIDTH`` dimensions whatever the number of bits.
+    """Two terms on u, whose dimensions are as many whatever the number of bits.
 
-    1. ``cosine``: that of :class:`OrthoHash`, whose constants it has.
+    1. ``cosine``: that of :class:`OrthoHash`, whose constants it has, to the directions of the
+       types.
     2. ``consistency``: symmetric Kullback-Leibler divergence between the probabilities of two
        views of an image, at the scale of the loss.
 
@@ -120,13 +145,13 @@ class Ladder(OrthoHash):
     """
 
     name = "ladder"
-    revision = 2
+    revision = 3
     default_weights = {"cosine": 1.0, "consistency": 1.0}  # noqa: RUF012 - read only
 
     def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
         """See :meth:`Objective.build`."""
-        del n_bits
-        super().build(n_features, WIDTH, n_classes)
+        del n_features, n_bits
+        self.register_buffer("codewords", type_directions(n_classes))
 
     @staticmethod
     def semantic_head(n_features: int, n_bits: int, n_classes: int) -> nn.Module:
@@ -136,7 +161,7 @@ class Ladder(OrthoHash):
     def terms(
         self, outputs: Outputs, labels: Tensor, neighbours: Tensor, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """See :meth:`Objective.terms`; ``outputs.semantic`` is u ``(n, WIDTH)``."""
+        """See :meth:`Objective.terms`; ``outputs.semantic`` is u ``(n, n_dims)``."""
         terms = super().terms(outputs, labels, neighbours, generator)
         if self.weights["consistency"]:
             logits = self.constants["scale"] * cosines(outputs.semantic, self.codewords)
