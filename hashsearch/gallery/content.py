@@ -9,6 +9,7 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 - ``codes/offsets`` ``uint64 (u + 1)``: the rows of code ``i`` are ``offsets[i]:offsets[i + 1]``
 - ``items/fine`` ``uint8 (n, fine_bits // 8)``, absent when ``fine_bits`` is 0
 - ``items/id`` ``S (n)``, unique UTF-8
+- ``items/id_rank`` ``uint32 (n)``: the place of each id among all, sorted
 - ``items/label`` ``int32 (n)`` into ``labels/name`` ``S (labels)``, -1: none; absent without labels
 - ``items/path`` ``S (n)``, empty: none; absent without paths
 - ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``; absent

@@ -281,16 +281,12 @@ class Gallery:
         offsets = np.zeros(len(codes) + 1, np.int64)
         if ranked:
             np.cumsum([len(each.row) for each in ranked], out=offsets[1:])
-        nothing = np.zeros(0, np.int64)  # concatenate needs one array at least
+        joined = _joined(ranked)
         return Matches(
             offsets=offsets,
-            rows=np.concatenate([nothing, *(each.row for each in ranked)]),
-            distance=np.concatenate([nothing, *(each.distance for each in ranked)]).astype(
-                np.int32
-            ),
-            full_distance=np.concatenate(
-                [nothing, *(each.full_distance for each in ranked)]
-            ).astype(np.int32),
+            rows=joined.row,
+            distance=joined.distance,
+            full_distance=joined.full_distance,
             ball_size=ball_size,
             radius=radius,
             _content=self.content,
@@ -302,6 +298,14 @@ class Gallery:
         held = np.bincount(distance, weights=self.content.items_per_code).cumsum()
         place = np.flatnonzero(distance <= np.searchsorted(held, wanted))
         return Ball(place, distance[place].astype(np.int64))
+
+
+def _joined(ranked: list[Ranked]) -> Ranked:
+    """What was found for each query, one after another."""
+    if len(ranked) == 1:
+        return ranked[0]
+    nothing = Ranked(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    return Ranked(*map(np.concatenate, zip(nothing, *ranked, strict=True)))
 
 
 def _whole(value: int, name: str, least: int) -> int:
