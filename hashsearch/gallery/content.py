@@ -29,7 +29,7 @@ import numpy.typing as npt
 from hashsearch.errors import ArgumentError, GalleryDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["Content", "HasContent"]
@@ -69,6 +69,35 @@ class Content:
     def items_per_code(self) -> npt.NDArray[np.int64]:
         """``int64 (u,)``: how many items have each distinct code."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def rows_by_id(self) -> npt.NDArray[np.int64]:
+        """``int64 (n,)``: the rows in the order of their ids."""
+        rows = np.empty(self.n_items, np.int64)
+        rows[self.datasets["items/id_rank"]] = np.arange(self.n_items)
+        return rows
+
+    @cached_property
+    def _sorted_ids(self) -> npt.NDArray[Any]:
+        return self.datasets["items/id"][self.rows_by_id]
+
+    def rows_of(self, ids: Sequence[str], *, strict: bool = True) -> npt.NDArray[np.int64]:
+        """The rows of these ids, in their order; of those that are there, if not ``strict``.
+
+        Raises:
+            ArgumentError: ``strict``, and an id is not in the gallery.
+        """
+        wanted = np.array([id_.encode() for id_ in ids] or [b""])[: len(ids)]
+        place = np.minimum(np.searchsorted(self._sorted_ids, wanted), self.n_items - 1)
+        found = self._sorted_ids[place] == wanted
+        if strict and not found.all():
+            first = ids[int(found.argmin())]
+            raise ArgumentError(
+                f"{len(ids) - found.sum():,} of {len(ids):,} ids are not in the gallery "
+                f"(first: {first!r})"
+            )
+        rows: npt.NDArray[np.int64] = self.rows_by_id[place[found]]
+        return rows
 
     def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """The whole codes of these rows, all by default.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
+from hashsearch.gallery.change import indexed, merged, selected
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
@@ -129,6 +130,11 @@ class Gallery:
         return self.content.fine_bits
 
     @property
+    def indexes(self) -> tuple[str, ...]:
+        """The FAISS indexes that it holds, some of ``flat``, ``hash`` and ``multihash``."""
+        return tuple(kind for kind in INDEX_KINDS if f"faiss/{kind}" in self.content.datasets)
+
+    @property
     def encoder_fingerprint(self) -> str | None:
         """SHA-256 of the encoder that made the codes, if it is known."""
         return self.content.encoder_fingerprint
@@ -205,12 +211,69 @@ class Gallery:
             "searched_bytes_per_item": searched / len(self),
             "file_bytes": content.file_bytes,
             "file_bytes_per_item": content.file_bytes and content.file_bytes / len(self),
-            "indexes": {
-                kind: sizes[f"faiss/{kind}"] for kind in INDEX_KINDS if f"faiss/{kind}" in sizes
-            },
+            "indexes": {kind: sizes[f"faiss/{kind}"] for kind in self.indexes},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
             "labels": dict(zip(names, per_label, strict=True)),
         }
+
+    def only(
+        self,
+        *,
+        labels: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        without_ids: Sequence[str] | None = None,
+    ) -> Gallery:
+        """Some of the items: a gallery in memory, to search or to save.
+
+        What a search does not need is not copied before it is asked for.
+
+        Args:
+            labels: keep the items with one of these.
+            ids: keep these; all must be in the gallery.
+            without_ids: leave these out; others may be among them.
+
+        Raises:
+            ArgumentError: an unknown label or id, or no item is left.
+        """
+        content = self.content
+        keep = np.ones(len(self), bool)
+        if labels is not None:
+            numbers = self._label_numbers(labels)
+            keep &= np.isin(content.datasets["items/label"], numbers)
+        if ids is not None:
+            listed = np.zeros(len(self), bool)
+            listed[content.rows_of(ids)] = True
+            keep &= listed
+        if without_ids is not None:
+            keep[content.rows_of(without_ids, strict=False)] = False
+        return Gallery(selected(content, keep))
+
+    def merged(self, other: Gallery) -> Gallery:
+        """The items of both, in memory.
+
+        Args:
+            other: with the same bit counts, of the same encoder, and with other ids.
+
+        Raises:
+            ArgumentError: other bit counts, or an id that is in both.
+            EncoderMismatch: other's codes are another encoder's.
+        """
+        if (self.n_bits, self.fine_bits) != (other.n_bits, other.fine_bits):
+            raise ArgumentError(
+                f"galleries of {self.n_bits} + {self.fine_bits} and of {other.n_bits} + "
+                f"{other.fine_bits} bits cannot be merged; encode both with one encoder"
+            )
+        if other.encoder_fingerprint is not None:
+            self.check_encoder(other.encoder_fingerprint)
+        return Gallery(merged(self.content, other.content))
+
+    def indexed(self, indexes: Sequence[str] = INDEX_KINDS) -> Gallery:
+        """The same items with these FAISS indexes, and no others, to be saved with them.
+
+        Raises:
+            ArgumentError: an unknown kind.
+        """
+        return Gallery(indexed(self.content, indexes))
 
     def nearest(
         self, codes: npt.ArrayLike, k: int = 10, radius: int = 2, index: str = "auto"
@@ -258,6 +321,14 @@ class Gallery:
     @cached_property
     def _ranking(self) -> Ranking:
         return Ranking(self.content)
+
+    def _label_numbers(self, labels: Sequence[str]) -> list[int]:
+        names = self.content.label_names()
+        for label in labels:
+            if label not in names:
+                known = f"; it has {', '.join(names)}" if names else "; it has no labels"
+                raise ArgumentError(f"no item of the gallery is labelled {label!r}{known}")
+        return [names.index(label) for label in labels]
 
     def _search(
         self, codes: npt.ArrayLike, radius: int, index: str, *, limit: int | None, widen: bool

@@ -24,6 +24,7 @@ __all__ = ["Ranked", "Ranking", "fine_words"]
 
 Rows = npt.NDArray[np.int64]
 Words = npt.NDArray[np.unsignedinteger]
+Integers = npt.NDArray[np.integer[Any]]
 
 # Codes of so many items each, or more, have them read where they lie; else they are gathered.
 _LARGE_SLICE = 32
@@ -32,11 +33,11 @@ _WORD_BITS = 63  # of a signed word
 
 
 class Ranked(NamedTuple):
-    """Items in order: rows, and distances in bits; all ``int64 (m,)``."""
+    """Items in order: rows ``int64 (m,)``, and distances in bits ``int32 (m,)``."""
 
     row: Rows
-    distance: npt.NDArray[np.int64]
-    full_distance: npt.NDArray[np.int64]
+    distance: npt.NDArray[np.int32]
+    full_distance: npt.NDArray[np.int32]
 
 
 class _Slices(NamedTuple):
@@ -59,7 +60,7 @@ class _Slices(NamedTuple):
         """Whether it is worth a step of Python to read each where it lies."""
         return self.total > _LARGE_SLICE * len(self.reach)
 
-    def pieces(self, values: npt.NDArray[np.int64]) -> Iterator[_Piece]:
+    def pieces(self, values: Integers) -> Iterator[_Piece]:
         """All rows, a piece at a time.
 
         Large slices come where they lie, in pieces that fit the cache; small ones are
@@ -118,12 +119,12 @@ class Ranking:
         begin, end = self._offsets[ball.place], self._offsets[ball.place + 1]
         slices = _Slices(begin, end, np.cumsum(end - begin))
         outside = np.maximum(ball.distance - radius, 0)
-        key = self._keys(slices, outside * self._step + ball.distance, fine_query)
-        if limit is None or limit >= len(key):
-            row, distance, key = self._all(slices, ball.distance, key)
+        keys = self._keys(slices, outside * self._step + ball.distance, fine_query)
+        if limit is None or limit >= len(keys):
+            row, far, key = self._all(slices, ball.distance, keys)
         else:
-            row, distance, key = self._first(slices, ball.distance, key, limit)
-        distance, full = distance.astype(np.int32), key.astype(np.int32)
+            row, far, key = self._first(slices, ball.distance, keys, limit)
+        distance, full = far.astype(np.int32), key.astype(np.int32)
         if outside.any():
             full -= np.maximum(distance - radius, 0) * self._step
         return Ranked(row, distance, full)
@@ -149,8 +150,8 @@ class Ranking:
         return key
 
     def _first(
-        self, slices: _Slices, distance: npt.NDArray[np.int64], key: Words, limit: int
-    ) -> tuple[Rows, npt.NDArray[np.int64], Words]:
+        self, slices: _Slices, distance: Integers, key: Integers, limit: int
+    ) -> tuple[Rows, Integers, Integers]:
         """Rows, distances and keys of the first ``limit``, in order."""
         chosen = _shortlist(key, slices.reach, limit)
         code = np.searchsorted(slices.reach, chosen, side="right")
@@ -159,8 +160,8 @@ class Ranking:
         return rows[order], distance[code[order]], key[chosen[order]]
 
     def _all(
-        self, slices: _Slices, distance: npt.NDArray[np.int64], key: Words
-    ) -> tuple[Rows, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        self, slices: _Slices, distance: Integers, key: Integers
+    ) -> tuple[Rows, Integers, Integers]:
         """Rows, distances and keys of all of them, in order.
 
         All that matters of an item fits a word: key, id, distance and row. To sort the words
@@ -188,8 +189,8 @@ class Ranking:
         return row, distance, word
 
     def _looked_up(
-        self, slices: _Slices, distance: npt.NDArray[np.int64], key: Words
-    ) -> tuple[Rows, npt.NDArray[np.int64], Words]:
+        self, slices: _Slices, distance: Integers, key: Integers
+    ) -> tuple[Rows, Integers, Integers]:
         """What :meth:`_all` gives, of more than fits a word."""
         rows, spread = np.empty((2, len(key)), np.int64)
         for piece in slices.pieces(distance):
@@ -219,7 +220,7 @@ def _popcount(words: Words) -> npt.NDArray[np.uint8 | np.int64]:
     return bits if bits.ndim == 1 else bits.sum(axis=1, dtype=np.int64)
 
 
-def _shortlist(key: npt.NDArray[np.unsignedinteger], reach: Rows, limit: int) -> Rows:
+def _shortlist(key: Integers, reach: Rows, limit: int) -> Rows:
     """Places that surely hold the best ``limit`` by key, then by id; few more than that.
 
     Within one distinct code the rows ascend by id, so of the items that tie at the cut no
@@ -241,7 +242,7 @@ def _shortlist(key: npt.NDArray[np.unsignedinteger], reach: Rows, limit: int) ->
     return np.concatenate([below, tied[rank_in_code < limit - len(below)]])
 
 
-def _smallest_that_holds(key: npt.NDArray[np.unsignedinteger], count: int) -> int:
+def _smallest_that_holds(key: Integers, count: int) -> int:
     """The least value that ``count`` of the keys do not exceed: found by halving.
 
     NumPy counts bytes at the speed of memory; to partition them takes longer than all the steps.
