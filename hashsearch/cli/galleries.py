@@ -1,0 +1,145 @@
+"""Commands that make galleries, and say what is in them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from hashsearch.cli.common import (
+    gallery_option,
+    indexes_option,
+    json_option,
+    open_gallery,
+    print_json,
+)
+
+__all__ = ["build_index", "info", "verify"]
+
+SAMPLE_NAME = "fashion-mnist"
+
+
+@click.command("build-index")
+@click.argument("photos", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--name",
+    help="Name of the gallery, or path of its .h5 file [default: the name of the folder].",
+)
+@click.option(
+    "--encoder",
+    "-e",
+    default=SAMPLE_NAME,
+    show_default=True,
+    help="Name of an encoder that ships, or path of an .onnx file.",
+)
+@click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small JPEG of each item.")
+@indexes_option
+@json_option
+def build_index(
+    *,
+    photos: Path | None,
+    name: str | None,
+    encoder: str,
+    thumbnails: bool,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Encode the images of the folder PHOTOS into a gallery.
+
+    Sub-folders are types. Without PHOTOS: the sample that ships, the 10,000 test images
+    of Fashion-MNIST. Images that cannot be read are listed, not fatal.
+    """
+    from hashsearch import console
+    from hashsearch.datasets import fashion_mnist
+    from hashsearch.datasets.folder import folder_items
+    from hashsearch.gallery import writing
+    from hashsearch.gallery.build import build
+    from hashsearch.places import check_replaceable, gallery_path, load_encoder
+
+    if name:
+        path = gallery_path(name, indexes)
+    else:
+        path = indexes / f"{_default_name(photos)}.h5"
+        check_replaceable(path, photos)
+    items = fashion_mnist.sample().items() if photos is None else folder_items(photos)
+    loaded = load_encoder(encoder)
+    with writing(path) as writer, console.progress("encoding", len(items)) as advance:
+        result = build(items, loaded, thumbnails=thumbnails, on_progress=advance)
+        writer.write(result.gallery)
+    for skipped in result.skipped:
+        click.echo(console.printable(f"Skipped {skipped.reason}"), err=True)
+    count = len(result.gallery)
+    if as_json:
+        print_json(
+            {
+                "gallery": str(path),
+                "items": count,
+                "skipped": [vars(skipped) for skipped in result.skipped],
+            }
+        )
+    else:
+        left_out = f", {len(result.skipped)} skipped" if result.skipped else ""
+        hint = f"hashsearch query IMAGE{_option_to_find(path, indexes)}"
+        click.echo(console.printable(f"{path}: {count:,} items{left_out}. Try `{hint}`."))
+
+
+@click.command()
+@gallery_option
+@indexes_option
+@json_option
+def info(gallery: str | None, indexes: Path, as_json: bool) -> None:
+    """Say what a gallery holds."""
+    from hashsearch import console
+
+    facts = open_gallery(gallery, indexes).info()
+    if as_json:
+        print_json(facts)
+    else:
+        console.print_facts(facts)
+
+
+@click.command()
+@gallery_option
+@indexes_option
+@json_option
+def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
+    """Check every byte of a gallery file against its checksums."""
+    from hashsearch import console
+    from hashsearch import gallery as galleries
+    from hashsearch.errors import GalleryDamaged
+    from hashsearch.places import find_gallery
+
+    path = find_gallery(gallery, indexes)
+    checks = galleries.verify(path)
+    damaged = [check.dataset for check in checks if not check.ok]
+    if as_json:
+        print_json({"gallery": str(path), "datasets": [check._asdict() for check in checks]})
+    else:
+        rows = [(c.dataset, f"{c.bytes:,}", "ok" if c.ok else "DAMAGED") for c in checks]
+        console.print_table(str(path), ("dataset", "bytes", "checksum"), rows)
+        if not damaged:
+            click.echo("Whole: every byte is as it was written.")
+    if damaged:
+        raise GalleryDamaged(
+            f"{path}: {', '.join(damaged)} damaged; rebuild it with `hashsearch build-index`"
+        )
+
+
+def _default_name(photos: Path | None) -> str:
+    """What a gallery of this folder is called."""
+    if photos is None:
+        return SAMPLE_NAME
+    name = photos.name if photos.name not in {"", ".."} else photos.resolve().name
+    if not name:
+        raise click.UsageError(f"{photos} has no name to call the gallery by; give one with --name")
+    return name
+
+
+def _option_to_find(path: Path, indexes: Path) -> str:
+    """What a query needs so that it finds this gallery: nothing, if it lies where all do."""
+    source = click.get_current_context().get_parameter_source("indexes")
+    if path.parent == indexes and source is not ParameterSource.COMMANDLINE:
+        return ""
+    return f" --gallery {shlex.quote(str(path))}"
