@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from hashsearch.cli.common import (
+    encoder_option,
     gallery_option,
     indexes_option,
     json_option,
@@ -16,7 +18,10 @@ from hashsearch.cli.common import (
     print_json,
 )
 
-__all__ = ["build_index", "info", "verify"]
+if TYPE_CHECKING:
+    from hashsearch.gallery import Gallery
+
+__all__ = ["add", "build_index", "compact", "info", "remove", "verify"]
 
 SAMPLE_NAME = "fashion-mnist"
 
@@ -85,6 +90,100 @@ def build_index(
         click.echo(console.printable(f"{path}: {count:,} items{left_out}. Try `{hint}`."))
 
 
+@click.command(short_help="Add the images of a folder to a gallery.")
+@click.argument("photos", type=click.Path(path_type=Path))
+@gallery_option
+@encoder_option
+@indexes_option
+@json_option
+def add(
+    *, photos: Path, gallery: str | None, encoder: str | None, indexes: Path, as_json: bool
+) -> None:
+    """Encode the images of the folder PHOTOS, and add them to a gallery.
+
+    Sub-folders are types. An id, which is a file's path in PHOTOS, that the gallery has
+    already is refused. Whoever searches meanwhile has the old items until all are added.
+    """
+    from hashsearch import console
+    from hashsearch.datasets.folder import folder_items
+    from hashsearch.gallery import Gallery, writing
+    from hashsearch.gallery.build import build
+    from hashsearch.places import encoder_of, find_gallery
+
+    path = find_gallery(gallery, indexes)
+    items = folder_items(photos)
+    with writing(path) as writer, console.progress("encoding", len(items)) as advance:
+        opened = Gallery.open(path)
+        opened.check_new([item.id for item in items])
+        loaded = encoder_of(opened, encoder)
+        result = build(items, loaded, thumbnails=opened.has_thumbnails, on_progress=advance)
+        changed = opened.merged(result.gallery)
+        writer.write(changed.indexed(opened.indexes))
+    for skipped in result.skipped:
+        click.echo(console.printable(f"Skipped {skipped.reason}"), err=True)
+    _tell_change(
+        path,
+        opened,
+        changed,
+        {"added": len(result.gallery), "skipped": [vars(each) for each in result.skipped]},
+        as_json=as_json,
+    )
+
+
+@click.command(short_help="Remove items from a gallery.")
+@click.argument("ids", nargs=-1)
+@click.option(
+    "--ids-file",
+    type=click.Path(path_type=Path),
+    help="A file of further ids, one a line.",
+)
+@gallery_option
+@indexes_option
+@json_option
+def remove(
+    *,
+    ids: tuple[str, ...],
+    ids_file: Path | None,
+    gallery: str | None,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Remove the items IDS from a gallery: all of them, or none if one is not there."""
+    from hashsearch.datasets.ids import read_ids
+    from hashsearch.gallery import Gallery, writing
+    from hashsearch.places import find_gallery
+
+    unwanted = list(dict.fromkeys([*ids, *(read_ids(ids_file) if ids_file else [])]))
+    if not unwanted:
+        raise click.UsageError("give ids, or a file of them with --ids-file")
+    path = find_gallery(gallery, indexes)
+    with writing(path) as writer:
+        opened = Gallery.open(path)
+        changed = opened.without(unwanted)
+        writer.write(changed.indexed(opened.indexes))
+    _tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)
+
+
+@click.command(short_help="Write a gallery anew, in less space.")
+@gallery_option
+@indexes_option
+@json_option
+def compact(*, gallery: str | None, indexes: Path, as_json: bool) -> None:
+    """Write a gallery anew without what removed items left behind."""
+    from hashsearch.gallery import Gallery, writing
+    from hashsearch.places import find_gallery
+
+    path = find_gallery(gallery, indexes)
+    with writing(path) as writer:
+        opened = Gallery.open(path)
+        writer.write(opened.compacted())
+    before, after = opened.content.file_bytes, path.stat().st_size
+    if as_json:
+        print_json({"gallery": str(path), "bytes_before": before, "bytes": after})
+    else:
+        click.echo(f"{path}: {before:,} bytes before, {after:,} now.")
+
+
 @click.command()
 @gallery_option
 @indexes_option
@@ -125,6 +224,18 @@ def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
         raise GalleryDamaged(
             f"{path}: {', '.join(damaged)} damaged; rebuild it with `hashsearch build-index`"
         )
+
+
+def _tell_change(
+    path: Path, before: Gallery, after: Gallery, facts: dict[str, Any], *, as_json: bool
+) -> None:
+    from hashsearch import console
+
+    if as_json:
+        print_json({"gallery": str(path), **facts, "items": len(after)})
+    else:
+        text = f"{path}: {len(before):,} items before, {len(after):,} now."
+        click.echo(console.printable(text))
 
 
 def _default_name(photos: Path | None) -> str:

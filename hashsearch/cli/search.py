@@ -34,6 +34,19 @@ __all__ = ["query"]
 @gallery_option
 @encoder_option
 @click.option(
+    "--label", "labels", multiple=True, help="Find items of this label only; may be repeated."
+)
+@click.option(
+    "--only",
+    type=click.Path(path_type=Path),
+    help="Find only items whose ids this file lists, one a line.",
+)
+@click.option(
+    "--without",
+    type=click.Path(path_type=Path),
+    help="Find no items whose ids this file lists, one a line.",
+)
+@click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write a picture of query and matches to this PNG file.",
@@ -47,6 +60,9 @@ def query(
     radius: int,
     gallery: str | None,
     encoder: str | None,
+    labels: tuple[str, ...],
+    only: Path | None,
+    without: Path | None,
     sheet: Path | None,
     indexes: Path,
     as_json: bool,
@@ -58,12 +74,19 @@ def query(
     own answer alone, and the exit status is 1.
     """
     from hashsearch import console
+    from hashsearch.datasets.ids import read_ids
     from hashsearch.files import write_atomically
     from hashsearch.places import encoder_of
 
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise click.UsageError(f"--sheet writes a PNG file; name one that ends in .png: {sheet}")
     opened = open_gallery(gallery, indexes)
+    if labels or only or without:
+        opened = opened.only(
+            labels=labels or None,
+            ids=read_ids(only) if only else None,
+            without_ids=read_ids(without) if without else None,
+        )
     loaded = encoder_of(opened, encoder)
     names, pictures, unreadable = _read_queries(images)
     for message in unreadable:

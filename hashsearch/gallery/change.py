@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hashsearch.gallery.content import Content
 
-__all__ = ["indexed", "merged", "selected"]
+__all__ = ["compacted", "indexed", "merged", "selected"]
 
 Column = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -109,7 +109,7 @@ def merged(old: Content, new: Content) -> Content:
         ArgumentError: they have an id in common.
     """
     old_ids, new_ids = _of_one_width(old.datasets["items/id"], new.datasets["items/id"])
-    before = _ids_before(old_ids[old.rows_by_id], new_ids)
+    before = old.ids_before(new.datasets["items/id"])
     old_codes, new_codes = (_as_texts(each.datasets["codes/distinct"]) for each in (old, new))
     place = np.searchsorted(old_codes, new_codes)
     known = old_codes[np.minimum(place, len(old_codes) - 1)] == new_codes
@@ -157,6 +157,29 @@ def merged(old: Content, new: Content) -> Content:
     )
 
 
+def compacted(content: Content) -> Content:
+    """The same items in less space: no wider texts, no more labels than there are."""
+    datasets = dict(content.datasets)
+    if "items/label" in datasets:
+        label = datasets["items/label"]
+        used = np.unique(label[label >= 0])
+        datasets["labels/name"] = datasets["labels/name"][used]
+        datasets["items/label"] = np.where(label < 0, -1, np.searchsorted(used, label)).astype(
+            np.int32
+        )
+        if not len(used):
+            del datasets["items/label"], datasets["labels/name"]
+    if "items/path" in datasets and not datasets["items/path"].any():
+        del datasets["items/path"]
+    for name in ("items/id", "items/path", "labels/name"):
+        if name in datasets:
+            width = int(np.char.str_len(datasets[name]).max())
+            datasets[name] = datasets[name].astype(f"S{max(width, 1)}")
+    if "items/thumbnail" in datasets and not datasets["items/thumbnail"].size:
+        del datasets["items/thumbnail"], datasets["items/thumbnail_offsets"]
+    return replace(content, datasets=datasets)
+
+
 def indexed(content: Content, kinds: Iterable[str]) -> Content:
     """The same items with FAISS indexes of these kinds, as they are to be written."""
     datasets = {
@@ -164,19 +187,6 @@ def indexed(content: Content, kinds: Iterable[str]) -> Content:
     }
     datasets.update(serialised_indexes(datasets["codes/distinct"], kinds))
     return replace(content, datasets=datasets)
-
-
-def _ids_before(sorted_ids: Column, ids: Column) -> Rows:
-    """How many of the sorted ids come before each of the others; none may be among them."""
-    before = np.searchsorted(sorted_ids, ids)
-    taken = sorted_ids[np.minimum(before, len(sorted_ids) - 1)] == ids
-    if taken.any():
-        first = ids[taken.argmax()].decode()
-        raise ArgumentError(
-            f"{taken.sum():,} of {len(ids):,} ids are in the gallery already (first: {first!r}); "
-            "remove those items first, or rename the new ones"
-        )
-    return before
 
 
 def _of_one_width(*columns: Column) -> list[Column]:

@@ -81,6 +81,36 @@ class Content:
     def _sorted_ids(self) -> npt.NDArray[Any]:
         return self.datasets["items/id"][self.rows_by_id]
 
+    def check_new(self, ids: Sequence[str]) -> None:
+        """Refuse ids that are in the gallery.
+
+        Raises:
+            ArgumentError: one is.
+        """
+        self.ids_before(np.array([id_.encode() for id_ in ids] or [b""])[: len(ids)])
+
+    def ids_before(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """How many ids of the gallery come before each of these, which must be new.
+
+        Args:
+            ids: ``S (m,)``, UTF-8.
+
+        Returns:
+            ``int64 (m,)``.
+
+        Raises:
+            ArgumentError: one is in the gallery.
+        """
+        before = np.searchsorted(self._sorted_ids, ids)
+        taken = self._sorted_ids[np.minimum(before, self.n_items - 1)] == ids
+        if taken.any():
+            first = ids[taken.argmax()].decode()
+            raise ArgumentError(
+                f"{taken.sum():,} of {len(ids):,} ids are in the gallery already "
+                f"(first: {first!r}); remove those items first, or rename the new ones"
+            )
+        return before
+
     def rows_of(self, ids: Sequence[str], *, strict: bool = True) -> npt.NDArray[np.int64]:
         """The rows of these ids, in their order; of those that are there, if not ``strict``.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
-from hashsearch.gallery.change import indexed, merged, selected
+from hashsearch.gallery.change import compacted, indexed, merged, selected
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
@@ -128,6 +128,11 @@ class Gallery:
     def fine_bits(self) -> int:
         """Length of the fine code in bits; 0: none."""
         return self.content.fine_bits
+
+    @property
+    def has_thumbnails(self) -> bool:
+        """Whether it holds a small picture of any item."""
+        return "items/thumbnail" in self.content.datasets
 
     @property
     def indexes(self) -> tuple[str, ...]:
@@ -248,6 +253,24 @@ class Gallery:
             keep[content.rows_of(without_ids, strict=False)] = False
         return Gallery(selected(content, keep))
 
+    def without(self, ids: Sequence[str]) -> Gallery:
+        """All items but these, in memory.
+
+        Raises:
+            ArgumentError: an id is not in the gallery, or no item is left.
+        """
+        keep = np.ones(len(self), bool)
+        keep[self.content.rows_of(ids)] = False
+        return Gallery(selected(self.content, keep))
+
+    def check_new(self, ids: Sequence[str]) -> None:
+        """Refuse ids that are in the gallery.
+
+        Raises:
+            ArgumentError: one is.
+        """
+        self.content.check_new(ids)
+
     def merged(self, other: Gallery) -> Gallery:
         """The items of both, in memory.
 
@@ -266,6 +289,13 @@ class Gallery:
         if other.encoder_fingerprint is not None:
             self.check_encoder(other.encoder_fingerprint)
         return Gallery(merged(self.content, other.content))
+
+    def compacted(self) -> Gallery:
+        """The same items in less space, with all FAISS indexes, to be saved.
+
+        What items that were removed leave behind goes: wide texts, labels of no item.
+        """
+        return Gallery(compacted(self.content)).indexed()
 
     def indexed(self, indexes: Sequence[str] = INDEX_KINDS) -> Gallery:
         """The same items with these FAISS indexes, and no others, to be saved with them.

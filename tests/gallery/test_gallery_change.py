@@ -168,3 +168,30 @@ def test_galleries_of_other_bits_or_another_encoder_are_not_merged() -> None:
     with pytest.raises(EncoderMismatch, match="built with encoder aaaaaaaaaaaa, not bbbbbbbbbbbb"):
         one.merged(other)
     assert len(one.merged(small())) == 8
+
+
+@given(st.sampled_from([(8, 0), (16, 64)]), st.data())
+@settings(deadline=None)
+def test_compacted_leaves_nothing_of_what_was_removed(
+    bits: tuple[int, int], data: st.DataObject
+) -> None:
+    all_items = data.draw(items(sum(bits) // 8))
+    everything = [*range(len(all_items.codes))]
+    kept = sorted(data.draw(st.sets(st.sampled_from(everything), min_size=1)))
+    rest = [all_items.columns["ids"][place] for place in everything if place not in kept]
+    found = all_items.gallery(everything, *bits).without(rest).compacted()
+    expected = all_items.gallery(kept, *bits)
+    assert_same(found, expected)
+    names = {name for name in found.content.datasets if not name.startswith("faiss/")}
+    # A column in which no item has anything is left out; from_codes keeps one of paths.
+    empty = {"items/path"} if not any(expected.paths()) else set()
+    assert names == {*expected.content.datasets} - empty
+    for name in names:
+        assert found.content.datasets[name].nbytes == expected.content.datasets[name].nbytes
+
+
+def test_without_refuses_an_id_that_is_not_there() -> None:
+    gallery = small(ids=[*"abcd"])
+    assert gallery.without(["b", "d"]).ids() == ["a", "c"]
+    with pytest.raises(ArgumentError, match=r"1 of 2 ids are not in the gallery \(first: 'x'\)"):
+        gallery.without(["a", "x"])
