@@ -16,7 +16,7 @@ import click
 
 from hashsearch import __version__
 from hashsearch.cli.bench import bench
-from hashsearch.cli.galleries import add, build_index, compact, info, remove, verify
+from hashsearch.cli.galleries import add, build_index, compact, export, info, remove, verify
 from hashsearch.cli.search import query
 from hashsearch.cli.train import train
 from hashsearch.errors import HashsearchError
@@ -73,5 +73,5 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (build_index, query, bench, train, add, remove, compact, info, verify):
+for _command in (build_index, query, bench, train, add, remove, compact, export, info, verify):
     cli.add_command(_command)

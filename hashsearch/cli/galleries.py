@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from hashsearch.cli.common import (
     encoder_option,
     gallery_option,
+    given,
     indexes_option,
     json_option,
     open_gallery,
@@ -19,9 +20,12 @@ from hashsearch.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from hashsearch.gallery import Gallery
+    from collections.abc import Sequence
 
-__all__ = ["add", "build_index", "compact", "info", "remove", "verify"]
+    from hashsearch.gallery import Gallery
+    from hashsearch.gallery.build import Skipped
+
+__all__ = ["add", "build_index", "compact", "export", "info", "remove", "verify"]
 
 SAMPLE_NAME = "fashion-mnist"
 
@@ -39,6 +43,16 @@ SAMPLE_NAME = "fashion-mnist"
     show_default=True,
     help="Name of an encoder that ships, or path of an .onnx file.",
 )
+@click.option(
+    "--codes",
+    type=click.Path(path_type=Path),
+    help="Instead of PHOTOS: what `hashsearch export` wrote, or an .npy file of codes, "
+    "uint8 (n, bytes).",
+)
+@click.option("--bits", type=int, help="For --codes: of the semantic code [default: as exported].")
+@click.option("--fine-bits", type=int, help="For --codes [default: as exported, else the rest].")
+@click.option("--ids", type=click.Path(path_type=Path), help="For --codes: .npy file of texts.")
+@click.option("--labels", type=click.Path(path_type=Path), help="For --codes: .npy file of texts.")
 @click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small JPEG of each item.")
 @indexes_option
 @json_option
@@ -47,6 +61,11 @@ def build_index(
     photos: Path | None,
     name: str | None,
     encoder: str,
+    codes: Path | None,
+    bits: int | None,
+    fine_bits: int | None,
+    ids: Path | None,
+    labels: Path | None,
     thumbnails: bool,
     indexes: Path,
     as_json: bool,
@@ -54,12 +73,20 @@ def build_index(
     """Encode the images of the folder PHOTOS into a gallery.
 
     Sub-folders are types. Without PHOTOS: the sample that ships, the 10,000 test images
-    of Fashion-MNIST. Images that cannot be read are listed, not fatal.
+    of Fashion-MNIST. Images that cannot be read are listed, not fatal. With --codes, of
+    codes that are made already, nothing is encoded.
     """
+    of_codes = given(bits=bits, fine_bits=fine_bits, ids=ids, labels=labels)
+    if codes is None and of_codes:
+        raise click.UsageError(f"--{next(iter(of_codes)).replace('_', '-')} is for --codes alone")
+    if codes is not None and (photos is not None or given(encoder=encoder, thumbnails=thumbnails)):
+        raise click.UsageError("--codes takes no photos to encode, and nothing for them")
+    if codes is not None and not name:
+        raise click.UsageError("say with --name what to call the gallery of --codes")
     from hashsearch import console
     from hashsearch.datasets import fashion_mnist
     from hashsearch.datasets.folder import folder_items
-    from hashsearch.gallery import writing
+    from hashsearch.gallery import import_gallery, writing
     from hashsearch.gallery.build import build
     from hashsearch.places import check_replaceable, gallery_path, load_encoder
 
@@ -68,24 +95,35 @@ def build_index(
     else:
         path = indexes / f"{_default_name(photos)}.h5"
         check_replaceable(path, photos)
+    if codes is not None:
+        with writing(path) as writer:
+            imported = import_gallery(
+                codes, n_bits=bits, fine_bits=fine_bits, ids=ids, labels=labels
+            )
+            writer.write(imported)
+        _tell_built(path, len(imported), [], indexes, as_json=as_json)
+        return
     items = fashion_mnist.sample().items() if photos is None else folder_items(photos)
     loaded = load_encoder(encoder)
     with writing(path) as writer, console.progress("encoding", len(items)) as advance:
         result = build(items, loaded, thumbnails=thumbnails, on_progress=advance)
         writer.write(result.gallery)
-    for skipped in result.skipped:
-        click.echo(console.printable(f"Skipped {skipped.reason}"), err=True)
-    count = len(result.gallery)
+    _tell_built(path, len(result.gallery), result.skipped, indexes, as_json=as_json)
+
+
+def _tell_built(
+    path: Path, count: int, skipped: Sequence[Skipped], indexes: Path, *, as_json: bool
+) -> None:
+    from hashsearch import console
+
+    for each in skipped:
+        click.echo(console.printable(f"Skipped {each.reason}"), err=True)
     if as_json:
         print_json(
-            {
-                "gallery": str(path),
-                "items": count,
-                "skipped": [vars(skipped) for skipped in result.skipped],
-            }
+            {"gallery": str(path), "items": count, "skipped": [vars(each) for each in skipped]}
         )
     else:
-        left_out = f", {len(result.skipped)} skipped" if result.skipped else ""
+        left_out = f", {len(skipped)} skipped" if skipped else ""
         hint = f"hashsearch query IMAGE{_option_to_find(path, indexes)}"
         click.echo(console.printable(f"{path}: {count:,} items{left_out}. Try `{hint}`."))
 
@@ -182,6 +220,29 @@ def compact(*, gallery: str | None, indexes: Path, as_json: bool) -> None:
         print_json({"gallery": str(path), "bytes_before": before, "bytes": after})
     else:
         click.echo(f"{path}: {before:,} bytes before, {after:,} now.")
+
+
+@click.command(short_help="Write codes, ids and labels for other programs.")
+@click.argument("out", type=click.Path(path_type=Path))
+@gallery_option
+@indexes_option
+@json_option
+def export(*, out: Path, gallery: str | None, indexes: Path, as_json: bool) -> None:
+    """Write codes, ids, labels and paths of a gallery to OUT.
+
+    OUT is a file that ends in .parquet, else a folder for .npy files. `hashsearch
+    build-index --codes OUT` makes a gallery of it again.
+    """
+    from hashsearch import console
+    from hashsearch.gallery import export_gallery
+
+    opened = open_gallery(gallery, indexes)
+    files = export_gallery(opened, out)
+    if as_json:
+        print_json({"items": len(opened), "files": [str(file) for file in files]})
+    else:
+        listed = ", ".join(str(file) for file in files)
+        click.echo(console.printable(f"{len(opened):,} items: {listed}"))
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """Galleries: what can be found, in memory and in files, and the exact search for it."""
 
+from hashsearch.gallery.exchange import export_gallery, import_gallery
 from hashsearch.gallery.file import DatasetCheck, verify
 from hashsearch.gallery.gallery import Gallery
 from hashsearch.gallery.hamming_index import INDEX_KINDS, search_threads
@@ -12,6 +13,8 @@ __all__ = [
     "Gallery",
     "Matches",
     "Writer",
+    "export_gallery",
+    "import_gallery",
     "search_threads",
     "verify",
     "writing",
