@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "FORMAT_VERSION", "SEAL_BYTES", "check_seal", "damaged", "seal"]
 
 FORMAT = "hashsearch-gallery"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SEAL_BYTES = 1024
 _MAGIC = b"hashsearch-gal\r\n"
 _HEAD = struct.Struct("<16sIIQI")

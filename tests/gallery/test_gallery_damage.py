@@ -130,8 +130,8 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 def test_a_newer_format_says_so(whole: Path, tmp_path: Path) -> None:
     data = bytearray(whole.read_bytes())
-    data[16:20] = struct.pack("<I", 2)
+    data[16:20] = struct.pack("<I", 3)
     data[1020:1024] = struct.pack("<I", zlib.crc32(data[:1020]))
     (tmp_path / "new.h5").write_bytes(data)
-    with pytest.raises(GalleryDamaged, match=r"version 2.*upgrade"):
+    with pytest.raises(GalleryDamaged, match=r"version 3.*upgrade"):
         Gallery.open(tmp_path / "new.h5")
