@@ -3,8 +3,9 @@
 from hashsearch.gallery.exchange import export_gallery, import_gallery
 from hashsearch.gallery.file import DatasetCheck, verify
 from hashsearch.gallery.gallery import Gallery
-from hashsearch.gallery.hamming_index import INDEX_KINDS, search_threads
+from hashsearch.gallery.hamming_index import INDEX_KINDS
 from hashsearch.gallery.matches import Matches
+from hashsearch.gallery.threads import search_threads
 from hashsearch.gallery.writer import Writer, writing
 
 __all__ = [

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.gallery.threads import spread, thread_count
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.hamming_index import Ball
@@ -29,6 +31,7 @@ Integers = npt.NDArray[np.integer[Any]]
 # Codes of so many items each, or more, have them read where they lie; else they are gathered.
 _LARGE_SLICE = 32
 _ROWS_AT_ONCE = 1 << 14  # 8 bytes each: they fit a core's cache beside what is made of them
+_SPREAD_ROWS = 1 << 19  # from so many on, one query pays for threads
 _WORD_BITS = 63  # of a signed word
 
 
@@ -72,7 +75,7 @@ class _Slices(NamedTuple):
         if self.total <= _LARGE_SLICE * len(self.reach):
             count = self.end - self.begin
             rows = np.repeat(self.end - self.reach, count) + np.arange(self.total)
-            yield _Piece(slice(None), rows, rows, np.repeat(values, count))
+            yield _Piece(slice(None), rows, np.repeat(values, count))
             return
         place = 0
         for begin, end, value in zip(
@@ -81,7 +84,7 @@ class _Slices(NamedTuple):
             for start in range(begin, end, _ROWS_AT_ONCE):
                 stop = min(start + _ROWS_AT_ONCE, end)
                 places = slice(place, place + stop - start)
-                yield _Piece(places, slice(start, stop), np.arange(start, stop), value)
+                yield _Piece(places, slice(start, stop), value)
                 place = places.stop
 
 
@@ -92,9 +95,15 @@ class _Piece(NamedTuple):
     """Where they stand when all are laid end to end."""
     where: slice | Rows
     """What to index an array of the gallery with."""
-    rows: Rows
     value: Any
     """That of their code: one for all of them, or ``int64 (rows,)``."""
+
+    @property
+    def rows(self) -> Rows:
+        """``int64 (rows,)``."""
+        if isinstance(self.where, slice):
+            return np.arange(self.where.start, self.where.stop)
+        return self.where
 
 
 class Ranking:
@@ -142,11 +151,20 @@ class Ranking:
         key = np.empty(
             slices.total, np.min_scalar_type(int(least.max(initial=0)) + self._fine_bits)
         )
-        for piece in slices.pieces(least):
-            differing: Any = 0
-            if self._fine is not None and fine_query is not None:
-                differing = _popcount(self._fine[piece.where] ^ fine_query)
-            np.add(differing, piece.value, out=key[piece.places], dtype=key.dtype, casting="unsafe")
+
+        def fill(pieces: Iterable[_Piece]) -> None:
+            for piece in pieces:
+                differing: Any = 0
+                if self._fine is not None and fine_query is not None:
+                    differing = _popcount(self._fine[piece.where] ^ fine_query)
+                out = key[piece.places]
+                np.add(differing, piece.value, out=out, dtype=key.dtype, casting="unsafe")
+
+        if len(key) < _SPREAD_ROWS:
+            fill(slices.pieces(least))
+        else:
+            pieces = [*slices.pieces(least)]
+            spread(fill, [pieces[first :: thread_count()] for first in range(thread_count())])
         return key
 
     def _first(
