@@ -60,6 +60,40 @@ def test_what_is_added_as_json_lists_what_was_skipped(
     assert "Skipped" in added.err
 
 
+def test_a_name_that_is_not_utf_8_is_skipped_and_one_that_is_not_there_refused(
+    shop: Path, run: Any, further: Path, encoder_file: Path
+) -> None:
+    (further / "new" / "1.png").rename(further / "new" / "\udcff.png")
+    added = run("add", further, "-e", encoder_file, "--json")
+    assert (added.status, added.json["added"], len(added.json["skipped"])) == (0, 2, 1)
+    for name in ("\udcff", "dark/0.png\0"):
+        assert "1 of 1 ids are not in the gallery" in run("remove", name).error
+
+
+def test_a_gallery_that_was_added_to_is_not_replaced_without_a_word(
+    shop: Path, run: Any, photos: Path, further: Path, encoder_file: Path
+) -> None:
+    assert run("build-index", photos, "-e", encoder_file).status == 0
+    assert run("add", further, "-g", "photos", "-e", encoder_file).status == 0
+    refused = run("build-index", photos, "-e", encoder_file)
+    assert refused.status == 1
+    assert f"holds images of {further / 'new'}" in refused.error
+
+
+@pytest.mark.parametrize("command", ["add", "remove", "compact"])
+def test_a_gallery_that_is_not_there_leaves_no_folder(
+    shop: Path, run: Any, further: Path, encoder_file: Path, command: str
+) -> None:
+    arguments: dict[str, list[Any]] = {
+        "add": [further, "-e", encoder_file],
+        "remove": ["a"],
+        "compact": [],
+    }
+    refused = run(command, *arguments[command], "-g", "no/such/shop.h5")
+    assert "there is no gallery at no/such/shop.h5" in refused.error
+    assert not (shop / "no").exists()
+
+
 def test_adding_an_id_again_is_refused_and_changes_nothing(
     shop: Path, run: Any, photos: Path, encoder_file: Path
 ) -> None:
@@ -193,6 +227,19 @@ def test_an_exported_gallery_is_built_again(shop: Path, run: Any, out: str) -> N
     assert again.labels() == opened().labels()
     np.testing.assert_array_equal(again.codes(), opened().codes())
     assert again.encoder_fingerprint == opened().encoder_fingerprint
+    assert "Try `hashsearch query IMAGE`" in built.out
+
+
+def test_codes_without_an_encoder_cannot_be_searched_by_photo_and_say_so(
+    shop: Path, run: Any, encoder_file: Path
+) -> None:
+    width = opened().codes().shape[1]
+    np.save("codes.npy", np.zeros((3, width), np.uint8))
+    built = run("build-index", "--codes", "codes.npy", "--name", "x", "--bits", opened().n_bits)
+    assert "build it with --encoder" in built.out
+    built = run("build-index", "--codes", "codes.npy", "--name", "x", "-e", encoder_file)
+    assert "Try `hashsearch query IMAGE`" in built.out
+    assert Gallery.open("indexes/x.h5").encoder_fingerprint == opened().encoder_fingerprint
 
 
 @pytest.mark.parametrize(

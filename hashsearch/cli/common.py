@@ -42,7 +42,7 @@ gallery_option = click.option(
     "--gallery",
     "-g",
     help="Name of a gallery in the folder of galleries, or path of its file "
-    "[default: the one built last].",
+    "[default: the one written last].",
 )
 encoder_option = click.option(
     "--encoder",
@@ -61,7 +61,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def open_gallery(name: str | None, indexes: Path) -> Gallery:
-    """The gallery of this name, or the one that was built last."""
+    """The gallery of this name, or the one that was written last."""
     from hashsearch.gallery import Gallery
     from hashsearch.places import find_gallery
 

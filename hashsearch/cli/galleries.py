@@ -41,7 +41,8 @@ SAMPLE_NAME = "fashion-mnist"
     "-e",
     default=SAMPLE_NAME,
     show_default=True,
-    help="Name of an encoder that ships, or path of an .onnx file.",
+    help="Name of an encoder that ships, or path of an .onnx file; with --codes: the one that "
+    "made them [default: as exported].",
 )
 @click.option(
     "--codes",
@@ -79,7 +80,7 @@ def build_index(
     of_codes = given(bits=bits, fine_bits=fine_bits, ids=ids, labels=labels)
     if codes is None and of_codes:
         raise click.UsageError(f"--{next(iter(of_codes)).replace('_', '-')} is for --codes alone")
-    if codes is not None and (photos is not None or given(encoder=encoder, thumbnails=thumbnails)):
+    if codes is not None and (photos is not None or given(thumbnails=thumbnails)):
         raise click.UsageError("--codes takes no photos to encode, and nothing for them")
     if codes is not None and not name:
         raise click.UsageError("say with --name what to call the gallery of --codes")
@@ -96,23 +97,27 @@ def build_index(
         path = indexes / f"{_default_name(photos)}.h5"
         check_replaceable(path, photos)
     if codes is not None:
-        with writing(path) as writer:
-            imported = import_gallery(
-                codes, n_bits=bits, fine_bits=fine_bits, ids=ids, labels=labels
-            )
-            writer.write(imported)
-        _tell_built(path, len(imported), [], indexes, as_json=as_json)
+        imported = import_gallery(
+            codes,
+            n_bits=bits,
+            fine_bits=fine_bits,
+            ids=ids,
+            labels=labels,
+            encoder=load_encoder(encoder) if given(encoder=encoder) else None,
+        )
+        imported.save(path)
+        _tell_built(path, imported, [], indexes, as_json=as_json)
         return
     items = fashion_mnist.sample().items() if photos is None else folder_items(photos)
     loaded = load_encoder(encoder)
     with writing(path) as writer, console.progress("encoding", len(items)) as advance:
         result = build(items, loaded, thumbnails=thumbnails, on_progress=advance)
         writer.write(result.gallery)
-    _tell_built(path, len(result.gallery), result.skipped, indexes, as_json=as_json)
+    _tell_built(path, result.gallery, result.skipped, indexes, as_json=as_json)
 
 
 def _tell_built(
-    path: Path, count: int, skipped: Sequence[Skipped], indexes: Path, *, as_json: bool
+    path: Path, built: Gallery, skipped: Sequence[Skipped], indexes: Path, *, as_json: bool
 ) -> None:
     from hashsearch import console
 
@@ -120,12 +125,14 @@ def _tell_built(
         click.echo(console.printable(f"Skipped {each.reason}"), err=True)
     if as_json:
         print_json(
-            {"gallery": str(path), "items": count, "skipped": [vars(each) for each in skipped]}
+            {"gallery": str(path), "items": len(built), "skipped": [vars(each) for each in skipped]}
         )
     else:
         left_out = f", {len(skipped)} skipped" if skipped else ""
-        hint = f"hashsearch query IMAGE{_option_to_find(path, indexes)}"
-        click.echo(console.printable(f"{path}: {count:,} items{left_out}. Try `{hint}`."))
+        hint = f"Try `hashsearch query IMAGE{_option_to_find(path, indexes)}`."
+        if built.encoder_fingerprint is None:
+            hint = "To search it by photo, build it with --encoder: the one that made its codes."
+        click.echo(console.printable(f"{path}: {len(built):,} items{left_out}. {hint}"))
 
 
 @click.command(short_help="Add the images of a folder to a gallery.")
@@ -144,17 +151,25 @@ def add(
     """
     from hashsearch import console
     from hashsearch.datasets.folder import folder_items
-    from hashsearch.gallery import Gallery, writing
+    from hashsearch.gallery import changing
     from hashsearch.gallery.build import build
     from hashsearch.places import encoder_of, find_gallery
 
     path = find_gallery(gallery, indexes)
     items = folder_items(photos)
-    with writing(path) as writer, console.progress("encoding", len(items)) as advance:
-        opened = Gallery.open(path)
+    with (
+        changing(path) as (opened, writer),
+        console.progress("encoding", len(items)) as advance,
+    ):
         opened.check_new([item.id for item in items])
         loaded = encoder_of(opened, encoder)
-        result = build(items, loaded, thumbnails=opened.has_thumbnails, on_progress=advance)
+        result = build(
+            items,
+            loaded,
+            thumbnails=opened.has_thumbnails,
+            indexes=(),
+            on_progress=advance,
+        )
         changed = opened.merged(result.gallery)
         writer.write(changed.indexed(opened.indexes))
     for skipped in result.skipped:
@@ -188,15 +203,14 @@ def remove(
 ) -> None:
     """Remove the items IDS from a gallery: all of them, or none if one is not there."""
     from hashsearch.datasets.ids import read_ids
-    from hashsearch.gallery import Gallery, writing
+    from hashsearch.gallery import changing
     from hashsearch.places import find_gallery
 
     unwanted = list(dict.fromkeys([*ids, *(read_ids(ids_file) if ids_file else [])]))
     if not unwanted:
         raise click.UsageError("give ids, or a file of them with --ids-file")
     path = find_gallery(gallery, indexes)
-    with writing(path) as writer:
-        opened = Gallery.open(path)
+    with changing(path) as (opened, writer):
         changed = opened.without(unwanted)
         writer.write(changed.indexed(opened.indexes))
     _tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)
@@ -207,19 +221,22 @@ def remove(
 @indexes_option
 @json_option
 def compact(*, gallery: str | None, indexes: Path, as_json: bool) -> None:
-    """Write a gallery anew without what removed items left behind."""
-    from hashsearch.gallery import Gallery, writing
+    """Write a gallery anew without the space that removed items left behind.
+
+    That is where the longest ids and paths were theirs.
+    """
+    from hashsearch import console
+    from hashsearch.gallery import changing
     from hashsearch.places import find_gallery
 
     path = find_gallery(gallery, indexes)
-    with writing(path) as writer:
-        opened = Gallery.open(path)
+    with changing(path) as (opened, writer):
         writer.write(opened.compacted())
     before, after = opened.content.file_bytes, path.stat().st_size
     if as_json:
         print_json({"gallery": str(path), "bytes_before": before, "bytes": after})
     else:
-        click.echo(f"{path}: {before:,} bytes before, {after:,} now.")
+        click.echo(console.printable(f"{path}: {before:,} bytes before, {after:,} now."))
 
 
 @click.command(short_help="Write codes, ids and labels for other programs.")

@@ -19,12 +19,13 @@ def read_ids(path: Path) -> list[str]:
         DatasetError: it cannot be read, is no text, or lists nothing.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        # Lines as the file has them: an id may hold what else counts as the end of one.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            text = file.read()
     except UnicodeDecodeError as error:
         raise DatasetError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
         raise DatasetError(f"cannot read {path}: {error.strerror}; give a file of ids") from None
-    # Not splitlines: an id may hold what Unicode calls a line separator.
     ids = dict.fromkeys(line.removesuffix("\r") for line in text.split("\n"))
     ids.pop("", None)
     if not ids:

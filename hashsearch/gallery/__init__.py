@@ -2,7 +2,7 @@
 
 from hashsearch.gallery.exchange import export_gallery, import_gallery
 from hashsearch.gallery.file import DatasetCheck, verify
-from hashsearch.gallery.gallery import Gallery
+from hashsearch.gallery.gallery import Gallery, changing
 from hashsearch.gallery.hamming_index import INDEX_KINDS
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.threads import search_threads
@@ -14,6 +14,7 @@ __all__ = [
     "Gallery",
     "Matches",
     "Writer",
+    "changing",
     "export_gallery",
     "import_gallery",
     "search_threads",

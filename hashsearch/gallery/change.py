@@ -80,19 +80,22 @@ def selected(content: Content, keep: npt.NDArray[np.bool_]) -> Content:
         "codes/offsets": lambda: _offsets(count[remain]),
         "items/id_rank": id_rank,
     }
-    for name in ("items/fine", "items/id", "items/label", "items/path"):
+    for name in ("items/fine", "items/id", "items/path"):
         if name in old:
             makers[name] = partial(lambda name: old[name][rows], name)
-    if "labels/name" in old:
-        makers["labels/name"] = lambda: old["labels/name"]
+    if "items/label" in old:
+        makers.update(_selected_labels(old, rows))
     if "items/thumbnail" in old:
         ends = old["items/thumbnail_offsets"]
-        makers["items/thumbnail"] = lambda: _runs(old["items/thumbnail"], ends, rows)
-        makers["items/thumbnail_offsets"] = lambda: _offsets(np.diff(ends)[rows])
+        sizes = np.diff(ends)[rows]
+        if sizes.any():
+            makers["items/thumbnail"] = lambda: _runs(old["items/thumbnail"], ends, rows)
+            makers["items/thumbnail_offsets"] = lambda: _offsets(sizes)
     return replace(
         content,
         n_items=len(rows),
         n_distinct=int(remain.sum()),
+        created=_now(),
         datasets=_Lazy(makers),
         file_bytes=None,
     )
@@ -150,7 +153,7 @@ def merged(old: Content, new: Content) -> Content:
         old,
         n_items=old.n_items + new.n_items,
         n_distinct=len(datasets["codes/distinct"]),
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=_now(),
         datasets=datasets,
         path=None,
         file_bytes=None,
@@ -158,26 +161,15 @@ def merged(old: Content, new: Content) -> Content:
 
 
 def compacted(content: Content) -> Content:
-    """The same items in less space: no wider texts, no more labels than there are."""
+    """The same items in less space: their texts are no wider than the longest."""
     datasets = dict(content.datasets)
-    if "items/label" in datasets:
-        label = datasets["items/label"]
-        used = np.unique(label[label >= 0])
-        datasets["labels/name"] = datasets["labels/name"][used]
-        datasets["items/label"] = np.where(label < 0, -1, np.searchsorted(used, label)).astype(
-            np.int32
-        )
-        if not len(used):
-            del datasets["items/label"], datasets["labels/name"]
     if "items/path" in datasets and not datasets["items/path"].any():
         del datasets["items/path"]
     for name in ("items/id", "items/path", "labels/name"):
         if name in datasets:
             width = int(np.char.str_len(datasets[name]).max())
             datasets[name] = datasets[name].astype(f"S{max(width, 1)}")
-    if "items/thumbnail" in datasets and not datasets["items/thumbnail"].size:
-        del datasets["items/thumbnail"], datasets["items/thumbnail_offsets"]
-    return replace(content, datasets=datasets)
+    return replace(content, created=_now(), datasets=datasets, file_bytes=None)
 
 
 def indexed(content: Content, kinds: Iterable[str]) -> Content:
@@ -186,7 +178,24 @@ def indexed(content: Content, kinds: Iterable[str]) -> Content:
         name: content.datasets[name] for name in content.datasets if not name.startswith("faiss/")
     }
     datasets.update(serialised_indexes(datasets["codes/distinct"], kinds))
-    return replace(content, datasets=datasets)
+    return replace(content, datasets=datasets, file_bytes=None)
+
+
+def _selected_labels(old: Mapping[str, Column], rows: Rows) -> dict[str, Callable[[], Column]]:
+    """Labels of these rows, and the names of those labels that any of them has."""
+    label = old["items/label"][rows]
+    used = np.bincount(label[label >= 0], minlength=len(old["labels/name"])) > 0
+    if not used.any():
+        return {}
+    place = np.append(np.cumsum(used) - 1, -1).astype(np.int32)  # -1 stays -1
+    return {
+        "items/label": lambda: place[label],
+        "labels/name": lambda: old["labels/name"][used],
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _of_one_width(*columns: Column) -> list[Column]:
@@ -228,13 +237,14 @@ def _runs(blob: Column, offsets: npt.NDArray[np.uint64], rows: Rows) -> Column:
 
 def _merged_thumbnails(old: Content, new: Content, at: Rows) -> dict[str, Column]:
     blobs, sizes = zip(*(_thumbnails(each) for each in (old, new)), strict=True)
-    old_ends, new_ends = (_offsets(each).tolist() for each in sizes)
+    cuts = _offsets(sizes[0])[at].tolist()
+    new_ends = _offsets(sizes[1]).tolist()
     parts, done = [], 0
-    for number, row in enumerate(at.tolist()):
-        parts.append(blobs[0][old_ends[done] : old_ends[row]])
+    for number, cut in enumerate(cuts):
+        parts.append(blobs[0][done:cut])
         parts.append(blobs[1][new_ends[number] : new_ends[number + 1]])
-        done = row
-    parts.append(blobs[0][old_ends[done] :])
+        done = cut
+    parts.append(blobs[0][done:])
     return {
         "items/thumbnail": np.concatenate(parts),
         "items/thumbnail_offsets": _offsets(np.insert(sizes[0], at, sizes[1])),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Content", "HasContent"]
+__all__ = ["Content", "HasContent", "utf8"]
 
 
 @dataclass(frozen=True)
@@ -81,14 +81,6 @@ class Content:
     def _sorted_ids(self) -> npt.NDArray[Any]:
         return self.datasets["items/id"][self.rows_by_id]
 
-    def check_new(self, ids: Sequence[str]) -> None:
-        """Refuse ids that are in the gallery.
-
-        Raises:
-            ArgumentError: one is.
-        """
-        self.ids_before(np.array([id_.encode() for id_ in ids] or [b""])[: len(ids)])
-
     def ids_before(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """How many ids of the gallery come before each of these, which must be new.
 
@@ -117,7 +109,7 @@ class Content:
         Raises:
             ArgumentError: ``strict``, and an id is not in the gallery.
         """
-        wanted = np.array([id_.encode() for id_ in ids] or [b""])[: len(ids)]
+        wanted = utf8(ids)
         place = np.minimum(np.searchsorted(self._sorted_ids, wanted), self.n_items - 1)
         found = self._sorted_ids[place] == wanted
         if strict and not found.all():
@@ -197,6 +189,15 @@ class HasContent(Protocol):
     def content(self) -> Content:
         """The facts and arrays to write."""
         ...
+
+
+def utf8(ids: Sequence[str]) -> npt.NDArray[Any]:
+    """Texts as ``S (m,)`` to look for among ids.
+
+    What no id can be, as it holds a NUL or is not UTF-8, becomes what no id is.
+    """
+    encoded = [b"\xff" if "\0" in text else text.encode(errors="surrogateescape") for text in ids]
+    return np.array(encoded or [b""])[: len(encoded)]
 
 
 def _texts(column: npt.NDArray[Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.change import compacted, indexed, merged, selected
+from hashsearch.gallery.content import utf8
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
@@ -23,12 +25,13 @@ from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from hashsearch.gallery.content import Content
+    from hashsearch.gallery.writer import Writer
 
-__all__ = ["Gallery"]
+__all__ = ["Gallery", "changing"]
 
 # A query of a smaller gallery is done before a thread is woken.
 _SPREAD_ITEMS = 100_000
@@ -161,7 +164,7 @@ class Gallery:
 
     @property
     def path(self) -> Path | None:
-        """The file it was opened from; None: it is in memory only."""
+        """The file that its items come from; None: they were never in one."""
         return self.content.path
 
     def check_encoder(self, fingerprint: str) -> None:
@@ -209,7 +212,11 @@ class Gallery:
         )
         label_of = content.datasets.get("items/label")
         names = content.label_names()
-        per_label = [] if label_of is None else np.bincount(label_of[label_of >= 0]).tolist()
+        per_label = (
+            []
+            if label_of is None
+            else np.bincount(label_of[label_of >= 0], minlength=len(names)).tolist()
+        )
         return {
             "path": None if self.path is None else str(self.path),
             "created": self.created,
@@ -248,8 +255,9 @@ class Gallery:
         content = self.content
         keep = np.ones(len(self), bool)
         if labels is not None:
-            numbers = self._label_numbers(labels)
-            keep &= np.isin(content.datasets["items/label"], numbers)
+            # No labels at all: none is asked for, or an error has said so.
+            label_of = content.datasets.get("items/label", np.full(len(self), -1))
+            keep &= np.isin(label_of, self._label_numbers(labels))
         if ids is not None:
             listed = np.zeros(len(self), bool)
             listed[content.rows_of(ids)] = True
@@ -274,7 +282,7 @@ class Gallery:
         Raises:
             ArgumentError: one is.
         """
-        self.content.check_new(ids)
+        self.content.ids_before(utf8(ids))
 
     def merged(self, other: Gallery) -> Gallery:
         """The items of both, in memory.
@@ -296,11 +304,11 @@ class Gallery:
         return Gallery(merged(self.content, other.content))
 
     def compacted(self) -> Gallery:
-        """The same items in less space, with all FAISS indexes, to be saved.
+        """The same items in less space, to be saved.
 
-        What items that were removed leave behind goes: wide texts, labels of no item.
+        Ids and paths get the width of the longest that is left.
         """
-        return Gallery(compacted(self.content)).indexed()
+        return Gallery(compacted(self.content))
 
     def indexed(self, indexes: Sequence[str] = INDEX_KINDS) -> Gallery:
         """The same items with these FAISS indexes, and no others, to be saved with them.
@@ -376,10 +384,11 @@ class Gallery:
         wanted = min(limit, len(self)) if widen and limit is not None else 0
 
         ball_size = np.zeros(len(codes), np.int64)
+        hamming_index = self._hamming_index
 
         def search(queries: range) -> list[Ranked]:
             ranked = []
-            balls = self._hamming_index.balls(semantic[queries.start : queries.stop], radius, index)
+            balls = hamming_index.balls(semantic[queries.start : queries.stop], radius, index)
             for query, ball in zip(queries, balls, strict=True):
                 ball_size[query] = size = self.content.items_per_code[ball.place].sum()
                 if limit == 0:
@@ -391,6 +400,8 @@ class Gallery:
                 )
             return ranked
 
+        # What several threads use is made here, once.
+        _ = self._ranking, self.content.items_per_code
         parts = self._parts(len(codes), index)
         ranked = [each for part in spread(search, parts) for each in part]
         offsets = np.zeros(len(codes) + 1, np.int64)
@@ -422,6 +433,19 @@ class Gallery:
         held = np.bincount(distance, weights=self.content.items_per_code).cumsum()
         place = np.flatnonzero(distance <= np.searchsorted(held, wanted))
         return Ball(place, distance[place].astype(np.int64))
+
+
+@contextmanager
+def changing(path: str | os.PathLike[str]) -> Iterator[tuple[Gallery, Writer]]:
+    """Be the only writer of a gallery that is there, while the body runs; with what it holds.
+
+    Raises:
+        GalleryMissing, GalleryDamaged: as :meth:`Gallery.open`.
+        GalleryBusy, GalleryWriteError: as :func:`writing`.
+    """
+    Gallery.open(path)  # before a folder is made for what is not there
+    with writing(path) as writer:
+        yield Gallery.open(path), writer
 
 
 def _joined(ranked: list[Ranked]) -> Ranked:

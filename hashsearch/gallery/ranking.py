@@ -58,11 +58,6 @@ class _Slices(NamedTuple):
         """How many rows they are."""
         return int(self.reach[-1]) if len(self.reach) else 0
 
-    @property
-    def are_large(self) -> bool:
-        """Whether it is worth a step of Python to read each where it lies."""
-        return self.total > _LARGE_SLICE * len(self.reach)
-
     def pieces(self, values: Integers) -> Iterator[_Piece]:
         """All rows, a piece at a time.
 
@@ -210,12 +205,12 @@ class Ranking:
         self, slices: _Slices, distance: Integers, key: Integers
     ) -> tuple[Rows, Integers, Integers]:
         """What :meth:`_all` gives, of more than fits a word."""
-        rows, spread = np.empty((2, len(key)), np.int64)
+        rows, distances = np.empty((2, len(key)), np.int64)
         for piece in slices.pieces(distance):
             rows[piece.places] = piece.rows
-            spread[piece.places] = piece.value
+            distances[piece.places] = piece.value
         order = np.lexsort((self._id_rank[rows], key))
-        return rows[order], spread[order], key[order]
+        return rows[order], distances[order], key[order]
 
 
 def fine_words(fine: npt.NDArray[np.uint8]) -> Words:

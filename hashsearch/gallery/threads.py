@@ -45,7 +45,7 @@ def search_threads(count: int) -> Iterator[None]:
 
 def thread_count() -> int:
     """How many threads a search may use here; one a core unless :func:`search_threads` says."""
-    return _state.allowed or (os.cpu_count() or 1)
+    return _state.allowed or _cores()
 
 
 def spread(work: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list[_Result]:
@@ -60,9 +60,16 @@ def spread(work: Callable[[_Part], _Result], parts: Sequence[_Part]) -> list[_Re
     return [*_pool().map(work, parts)]
 
 
+def _cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="search", initializer=_help)
+    return ThreadPoolExecutor(_cores(), thread_name_prefix="search", initializer=_help)
 
 
 def _help() -> None:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 def test_killed_writers_lose_nothing(tmp_path: Path) -> None:
-    outcomes = stress(6, seed=1, folder=tmp_path)
-    assert sum(outcome.before + outcome.after for outcome in outcomes) == 6
+    outcomes = stress(8, seed=1, folder=tmp_path)
+    assert sum(outcome.before + outcome.after for outcome in outcomes) == 8
+    # The first of each kind is left to be done; of the others, some are not.
+    assert all(outcome.after for outcome in outcomes)
+    assert any(outcome.before for outcome in outcomes)
     assert not list(tmp_path.iterdir())
 
 
@@ -48,3 +51,21 @@ def test_wrong_bytes_are_told(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(GalleryDamaged, match="wrong bytes"):
         is_changed(path, before, after)
+
+
+@pytest.mark.parametrize(
+    ("writer", "message"),
+    [
+        ("print('ready')\nraise SystemExit(1)", "failed on a whole gallery"),
+        ("raise SystemExit(1)", "failed on a whole gallery"),
+        ("print('ready\\n0.01')", "said that it was done, and was not"),
+    ],
+)
+def test_a_writer_that_writes_nothing_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str, message: str
+) -> None:
+    (tmp_path / "no_writer.py").write_text(writer)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("hashsearch.bench.stress._MODULE", "no_writer")
+    with pytest.raises(GalleryDamaged, match=message):
+        stress(1, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""Galleries made of others: the same, byte for byte, as one that is built of the same items."""
+"""Galleries made of others: the same as one that is built of the same items."""
 
 from __future__ import annotations
 
@@ -121,6 +121,38 @@ def test_a_choice_is_saved_and_searched_like_any_gallery(tmp_path: Path) -> None
         assert opened.within(np.array([[0, 8]], np.uint8), index=index).ids == ["b", "d"]
 
 
+def test_what_is_left_of_thumbnails_and_labels_is_saved_and_told(tmp_path: Path) -> None:
+    whole = small(
+        ids=[*"abcd"], labels=["Bag", "Coat", "Coat", None], thumbnails=[b"1", None, None, None]
+    )
+    path = tmp_path / "gallery.h5"
+    for left, labels, pictures in (
+        ("abd", {"Bag": 1, "Coat": 1}, True),
+        ("bd", {"Coat": 1}, False),
+        ("d", {}, False),
+    ):
+        whole = whole.only(ids=[*left])
+        whole.save(path)
+        opened = Gallery.open(path)
+        assert opened.ids() == [*left]
+        assert opened.info()["labels"] == labels
+        assert opened.has_thumbnails == pictures
+        whole = opened
+
+
+def test_a_gallery_from_a_file_is_merged_and_searched(tmp_path: Path) -> None:
+    small(ids=[*"abcd"], thumbnails=[b"1", None, b"333", None]).save(tmp_path / "one.h5")
+    other = Gallery.from_codes(
+        np.array([[0, 9], [2, 1]], np.uint8), n_bits=8, fine_bits=8, ids=["B", "e"]
+    )
+    both = Gallery.open(tmp_path / "one.h5").merged(other)
+    both.save(tmp_path / "both.h5")
+    for gallery in (both, Gallery.open(tmp_path / "both.h5")):
+        matches = gallery.within(np.array([[0, 9]], np.uint8), radius=0)
+        assert matches.ids == ["B", "a", "b"]
+        assert [gallery.thumbnail(row) for row in matches.rows.tolist()] == [None, b"1", None]
+
+
 def test_the_indexes_are_those_that_are_asked_for() -> None:
     gallery = small()
     assert gallery.indexes == ("flat", "hash", "multihash")
@@ -135,6 +167,9 @@ def test_the_indexes_are_those_that_are_asked_for() -> None:
         ({"labels": ["Hat"]}, "no item of the gallery is labelled 'Hat'; it has Bag, Coat"),
         ({"ids": ["a", "x", "y"]}, r"2 of 3 ids are not in the gallery \(first: 'x'\)"),
         ({"ids": []}, "no item is left"),
+        ({"labels": []}, "no item is left"),
+        ({"ids": ["a\0"]}, "1 of 1 ids are not in the gallery"),
+        ({"ids": ["\udcff"]}, "1 of 1 ids are not in the gallery"),
         ({"labels": ["Bag"], "ids": ["b"]}, "no item is left"),
         ({"without_ids": [*"abcd"]}, "no item is left"),
     ],
@@ -148,6 +183,8 @@ def test_only_refuses(arguments: dict[str, Any], message: str) -> None:
 def test_a_gallery_without_labels_says_so() -> None:
     with pytest.raises(ArgumentError, match="labelled 'Bag'; it has no labels"):
         small().only(labels=["Bag"])
+    with pytest.raises(ArgumentError, match="no item is left"):
+        small().only(labels=[])
 
 
 def test_galleries_with_an_id_in_common_are_not_merged() -> None:
@@ -156,6 +193,15 @@ def test_galleries_with_an_id_in_common_are_not_merged() -> None:
     )
     with pytest.raises(ArgumentError, match=r"2 of 3 ids are in the gallery already \(first: 'b'"):
         small(ids=[*"abcd"]).merged(other)
+
+
+def test_ids_that_no_gallery_holds_are_new() -> None:
+    gallery = small(ids=[*"abcd"])
+    gallery.check_new(["a\0", "\udcff", "new"])
+    gallery.check_new([])
+    assert gallery.only(without_ids=["a\0", "\udcff"]).ids() == [*"abcd"]
+    with pytest.raises(ArgumentError, match=r"1 of 2 ids are in the gallery already"):
+        gallery.check_new(["x", "c"])
 
 
 def test_galleries_of_other_bits_or_another_encoder_are_not_merged() -> None:
@@ -182,7 +228,7 @@ def test_compacted_leaves_nothing_of_what_was_removed(
     found = all_items.gallery(everything, *bits).without(rest).compacted()
     expected = all_items.gallery(kept, *bits)
     assert_same(found, expected)
-    names = {name for name in found.content.datasets if not name.startswith("faiss/")}
+    names = {*found.content.datasets}
     # A column in which no item has anything is left out; from_codes keeps one of paths.
     empty = {"items/path"} if not any(expected.paths()) else set()
     assert names == {*expected.content.datasets} - empty

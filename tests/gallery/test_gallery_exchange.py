@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from hashsearch.errors import ArgumentError, CodesError, DatasetError
+from hashsearch.encoder import Encoder
+from hashsearch.errors import ArgumentError, CodesError, DatasetError, EncoderMismatch
 from hashsearch.gallery import Gallery, export_gallery, import_gallery
 
 if TYPE_CHECKING:
@@ -97,6 +98,46 @@ def test_a_slice_of_a_parquet_file_is_read_as_it_stands(tmp_path: Path) -> None:
     assert facts(some)[:2] == [gallery().codes([1, 2]).tolist(), gallery().ids([1, 2])]
 
 
+def test_an_export_that_was_stopped_is_not_read(tmp_path: Path) -> None:
+    export_gallery(gallery(), tmp_path)
+    (tmp_path / "gallery.json").unlink()
+    assert "the export was stopped" in refused(tmp_path, n_bits=16)
+    export_gallery(gallery(), tmp_path / "other")
+    (tmp_path / "other" / "ids.npy").unlink()
+    assert "ids.npy" in refused(tmp_path / "other")
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    np.save(tmp_path / "labels.npy", np.zeros(3))
+    with pytest.raises(ArgumentError, match=r"holds labels\.npy, and not from an export"):
+        export_gallery(gallery(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.npy"]
+    (tmp_path / "file").write_text("")
+    for place in ("file", "file/below", "file/x.parquet"):
+        with pytest.raises(ArgumentError, match="cannot write"):
+            export_gallery(gallery(), tmp_path / place)
+
+
+def test_bits_that_are_given_go_before_the_recorded_ones(tmp_path: Path) -> None:
+    export_gallery(gallery(), tmp_path)
+    again = import_gallery(tmp_path, n_bits=24)
+    assert (again.n_bits, again.fine_bits) == (24, 24)
+    assert again.encoder_fingerprint is None  # that encoder's codes divide otherwise
+    assert import_gallery(tmp_path, n_bits=16, fine_bits=32).encoder_name == "shop"
+
+
+def test_the_encoder_that_made_the_codes(tmp_path: Path, encoder_file: Path) -> None:
+    encoder = Encoder.load(encoder_file)
+    codes = encoder.encode_pixels(np.zeros((2, 1, 28, 28), np.uint8))
+    np.save(tmp_path / "codes.npy", codes)
+    made = import_gallery(tmp_path / "codes.npy", encoder=encoder)
+    assert (made.n_bits, made.fine_bits) == (encoder.n_bits, encoder.fine_bits)
+    assert made.encoder_fingerprint == encoder.fingerprint
+    export_gallery(gallery(), tmp_path / "shop")
+    with pytest.raises(EncoderMismatch, match="holds codes of encoder ffffffffffff, not of"):
+        import_gallery(tmp_path / "shop", encoder=encoder)
+
+
 def refused(path: Path, **arguments: Any) -> str:
     with pytest.raises((ArgumentError, CodesError, DatasetError)) as caught:
         import_gallery(path, **arguments)
@@ -118,6 +159,8 @@ def test_codes_that_are_none(tmp_path: Path) -> None:
     assert "give --bits" in refused(path)
     assert "48 + 48 bits need 12" in refused(path, n_bits=48, fine_bits=48)
     assert "must hold texts" in refused(path, n_bits=16, ids=path)
+    path.write_bytes(b"PK\x03\x04 and no more")
+    assert "cannot read" in refused(path, n_bits=16)
     with path.open("wb") as file:
         np.savez(file, codes=CODES)
     assert "is an archive" in refused(path, n_bits=16)
@@ -126,12 +169,15 @@ def test_codes_that_are_none(tmp_path: Path) -> None:
 def test_records_that_are_none(tmp_path: Path) -> None:
     export_gallery(gallery(), tmp_path)
     record = tmp_path / "gallery.json"
-    for text in ("{", "[]", json.dumps({"n_bits": "16"})):
-        record.write_text(text)
+    whole = json.loads(record.read_text())
+    for wrong in (
+        "{",
+        "[]",
+        json.dumps({**whole, "n_bits": "16"}),
+        json.dumps({**whole, "files": 1}),
+    ):
+        record.write_text(wrong)
         assert "export the gallery again" in refused(tmp_path)
-    record.unlink()
-    assert "give --bits" in refused(tmp_path)
-    assert import_gallery(tmp_path, n_bits=16).ids() == gallery().ids()
 
 
 def test_parquet_files_that_are_none(tmp_path: Path) -> None:
@@ -139,7 +185,19 @@ def test_parquet_files_that_are_none(tmp_path: Path) -> None:
     assert "cannot read" in refused(path)
     path.write_bytes(b"PAR1 and no more")
     assert "cannot read" in refused(path)
-    pyarrow.parquet.write_table(pyarrow.table({"id": ["a"]}), path)
-    assert "cannot read" in refused(path)
-    pyarrow.parquet.write_table(pyarrow.table({"id": ["a"], "code": ["abcdef"]}), path)
-    assert "fixed-size binary" in refused(path)
+    code = pyarrow.array([b"abcdef"], pyarrow.binary(6))
+    for columns, message in (
+        ({"id": ["a"]}, "has no column code"),
+        ({"id": ["a"], "code": ["abcdef"]}, "column code must be fixed-size binary"),
+        (
+            {"id": pyarrow.array([None], pyarrow.string()), "code": code},
+            "column id must be strings",
+        ),
+        ({"id": ["a"], "label": [0], "code": code}, "column label must be strings"),
+    ):
+        pyarrow.parquet.write_table(pyarrow.table(columns), path)
+        assert message in refused(path, n_bits=16)
+    table = pyarrow.table({"code": code})
+    for record in ("{", '{"n_bits": "16"}'):
+        pyarrow.parquet.write_table(table.replace_schema_metadata({"hashsearch": record}), path)
+        assert str(path) in refused(path, n_bits=16)
