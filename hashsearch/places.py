@@ -26,10 +26,10 @@ def gallery_path(name: str, indexes: Path) -> Path:
 
 
 def find_gallery(name: str | None, indexes: Path) -> Path:
-    """The file of a gallery: that of this name, or the one that was built last.
+    """The file of a gallery: that of this name, or the one that was written last.
 
     Args:
-        name: see :func:`gallery_path`; None: the one built last.
+        name: see :func:`gallery_path`; None: the one written last.
         indexes: folder of the galleries.
 
     Raises:
@@ -65,15 +65,16 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
         ArgumentError: what is there holds other images.
     """
     try:
-        (was,) = Gallery.open(path).paths([0])
+        paths = Gallery.open(path).paths()
     except GalleryError:
         return  # none, or a damaged one
-    same = was is None if photos is None else was and Path(was).is_relative_to(photos.absolute())
-    if not same:
-        raise ArgumentError(
-            f"{path} was built from {Path(was).parent if was else 'another source'}; "
-            "give the new gallery a name of its own with --name"
-        )
+    inside = None if photos is None else f"{photos.absolute()}{os.sep}"
+    for was in paths:
+        if was is not None if inside is None else not (was or "").startswith(inside):
+            raise ArgumentError(
+                f"{path} holds images of {Path(was).parent if was else 'another source'}; "
+                "give the new gallery a name of its own with --name"
+            )
 
 
 def load_encoder(name: str) -> Encoder:
@@ -132,7 +133,7 @@ def encoder_of(gallery: Gallery, name: str | None = None) -> Encoder:
 
 
 def _built(indexes: Path) -> list[Path]:
-    """The gallery files of a folder, the one built last at the end."""
+    """The gallery files of a folder, the one written last at the end."""
     try:
         with os.scandir(indexes) as entries:
             found = [

@@ -10,15 +10,16 @@ import sys
 import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from conftest import PHOTOS_PER_TYPE
 from PIL import Image
 from rich.cells import cell_len
 from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 
-from hashsearch.cli import cli, main
+from hashsearch.cli import cli
 from hashsearch.datasets import fashion_mnist
 from hashsearch.datasets.image_set import ImageSet
 from hashsearch.datasets.parts import TRAINING_PARTS
@@ -28,66 +29,7 @@ from hashsearch.images import read_image
 from hashsearch.training.plan import TrainingPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-PHOTOS_PER_TYPE = 8
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one document on standard output."""
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> str:
-        """The one line on standard error, of a command that printed nothing else."""
-        assert self.out == ""
-        assert self.err.endswith("\n")
-        assert self.err.count("\n") == 1
-        assert self.err.startswith("Error: ")
-        return self.err
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command line in this process."""
-
-    def run(*args: str | Path) -> Outcome:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main([str(arg) for arg in args])
-        assert isinstance(left.value.code, int)
-        return Outcome(left.value.code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of two types of images."""
-    folder = tmp_path_factory.mktemp("data") / "photos"
-    rng = np.random.default_rng(0)
-    for kind, low in (("dark", 0), ("light", 120)):
-        (folder / kind).mkdir(parents=True)
-        for number in range(PHOTOS_PER_TYPE):
-            pixels = rng.integers(low, low + 136, (28, 28), dtype=np.uint8)
-            Image.fromarray(pixels).save(folder / kind / f"{number}.png")
-    return folder
-
-
-@pytest.fixture
-def shop(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any, photos: Path, encoder_file: Path
-) -> Path:
-    """A working folder with the gallery ``shop`` in its ``indexes``."""
-    monkeypatch.chdir(tmp_path)
-    assert run("build-index", photos, "--name", "shop", "-e", encoder_file).status == 0
-    return tmp_path
+    from collections.abc import Iterator
 
 
 def python(*args: str | Path, **settings: Any) -> subprocess.CompletedProcess[str]:

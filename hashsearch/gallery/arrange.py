@@ -44,7 +44,10 @@ def arrange(
     semantic, fine = split_codes(codes, n_bits)
     id_column = _default_ids(n_items) if ids is None else _id_column(ids, n_items)
 
-    order = np.lexsort((id_column, *reversed(_sort_keys(semantic))))
+    by_id = _order(id_column.view(np.uint8).reshape(n_items, -1))
+    order = by_id[_order(semantic[by_id])]
+    id_rank = np.empty(n_items, np.uint32)
+    id_rank[by_id] = np.arange(n_items, dtype=np.uint32)
     semantic = semantic[order]
     changes = np.any(semantic[1:] != semantic[:-1], axis=1)
     begins = np.concatenate([[0], np.flatnonzero(changes) + 1])
@@ -54,6 +57,7 @@ def arrange(
         "codes/distinct": distinct,
         "codes/offsets": np.append(begins, n_items).astype(np.uint64),
         "items/id": id_column[order],
+        "items/id_rank": id_rank[order],
     }
     if fine_bits:
         datasets["items/fine"] = np.ascontiguousarray(fine[order])
@@ -77,12 +81,13 @@ def arrange(
     )
 
 
-def _sort_keys(semantic: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.uint64]]:
-    """Columns of ``uint64 (n,)`` whose order, first column first, is the order of the bytes."""
-    n_items, width = semantic.shape
-    padded = np.zeros((n_items, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = semantic
-    return list(padded.view(">u8").astype(np.uint64).T)
+def _order(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """The stable order of ``uint8 (n, width)`` by their bytes, the first byte first."""
+    n_texts, width = texts.shape
+    padded = np.zeros((n_texts, -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = texts
+    words = padded.view(">u8").astype(np.uint64).T
+    return np.lexsort(words[::-1])
 
 
 def _default_ids(n_items: int) -> npt.NDArray[Any]:

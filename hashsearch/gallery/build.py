@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError, DatasetError, ImageError
 from hashsearch.gallery.gallery import Gallery
+from hashsearch.gallery.hamming_index import INDEX_KINDS
 from hashsearch.images import Preprocessing, read_image, thumbnail, to_pixels
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ def build(
     encoder: Encoder,
     *,
     thumbnails: bool = True,
+    indexes: Sequence[str] = INDEX_KINDS,
     batch_size: int = 256,
     on_progress: Callable[[int], None] | None = None,
 ) -> BuildResult:
@@ -73,6 +75,7 @@ def build(
         items: with unique ids.
         encoder: makes the codes; its fingerprint is stored in the gallery.
         thumbnails: keep a small JPEG of each item in the gallery.
+        indexes: FAISS indexes to store; see :meth:`Gallery.from_codes`.
         batch_size: how many images the network sees at once.
         on_progress: called with the number of items done since the last call.
 
@@ -113,6 +116,7 @@ def build(
         thumbnails=[read.thumbnail for read in kept] if thumbnails else None,
         encoder_fingerprint=encoder.fingerprint,
         encoder_name=encoder.name,
+        indexes=indexes,
     )
     return BuildResult(gallery, skipped)
 

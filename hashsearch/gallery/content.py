@@ -9,6 +9,7 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 - ``codes/offsets`` ``uint64 (u + 1)``: the rows of code ``i`` are ``offsets[i]:offsets[i + 1]``
 - ``items/fine`` ``uint8 (n, fine_bits // 8)``, absent when ``fine_bits`` is 0
 - ``items/id`` ``S (n)``, unique UTF-8
+- ``items/id_rank`` ``uint32 (n)``: the place of each id among all, sorted
 - ``items/label`` ``int32 (n)`` into ``labels/name`` ``S (labels)``, -1: none; absent without labels
 - ``items/path`` ``S (n)``, empty: none; absent without paths
 - ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``; absent
@@ -28,10 +29,10 @@ import numpy.typing as npt
 from hashsearch.errors import ArgumentError, GalleryDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Content", "HasContent"]
+__all__ = ["Content", "HasContent", "utf8"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,57 @@ class Content:
     def items_per_code(self) -> npt.NDArray[np.int64]:
         """``int64 (u,)``: how many items have each distinct code."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def rows_by_id(self) -> npt.NDArray[np.int64]:
+        """``int64 (n,)``: the rows in the order of their ids."""
+        rows = np.empty(self.n_items, np.int64)
+        rows[self.datasets["items/id_rank"]] = np.arange(self.n_items)
+        return rows
+
+    @cached_property
+    def _sorted_ids(self) -> npt.NDArray[Any]:
+        return self.datasets["items/id"][self.rows_by_id]
+
+    def ids_before(self, ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """How many ids of the gallery come before each of these, which must be new.
+
+        Args:
+            ids: ``S (m,)``, UTF-8.
+
+        Returns:
+            ``int64 (m,)``.
+
+        Raises:
+            ArgumentError: one is in the gallery.
+        """
+        before = np.searchsorted(self._sorted_ids, ids)
+        taken = self._sorted_ids[np.minimum(before, self.n_items - 1)] == ids
+        if taken.any():
+            first = ids[taken.argmax()].decode()
+            raise ArgumentError(
+                f"{taken.sum():,} of {len(ids):,} ids are in the gallery already "
+                f"(first: {first!r}); remove those items first, or rename the new ones"
+            )
+        return before
+
+    def rows_of(self, ids: Sequence[str], *, strict: bool = True) -> npt.NDArray[np.int64]:
+        """The rows of these ids, in their order; of those that are there, if not ``strict``.
+
+        Raises:
+            ArgumentError: ``strict``, and an id is not in the gallery.
+        """
+        wanted = utf8(ids)
+        place = np.minimum(np.searchsorted(self._sorted_ids, wanted), self.n_items - 1)
+        found = self._sorted_ids[place] == wanted
+        if strict and not found.all():
+            first = ids[int(found.argmin())]
+            raise ArgumentError(
+                f"{len(ids) - found.sum():,} of {len(ids):,} ids are not in the gallery "
+                f"(first: {first!r})"
+            )
+        rows: npt.NDArray[np.int64] = self.rows_by_id[place[found]]
+        return rows
 
     def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """The whole codes of these rows, all by default.
@@ -137,6 +189,15 @@ class HasContent(Protocol):
     def content(self) -> Content:
         """The facts and arrays to write."""
         ...
+
+
+def utf8(ids: Sequence[str]) -> npt.NDArray[Any]:
+    """Texts as ``S (m,)`` to look for among ids.
+
+    What no id can be, as it holds a NUL or is not UTF-8, becomes what no id is.
+    """
+    encoded = [b"\xff" if "\0" in text else text.encode(errors="surrogateescape") for text in ids]
+    return np.array(encoded or [b""])[: len(encoded)]
 
 
 def _texts(column: npt.NDArray[Any]) -> list[str]:

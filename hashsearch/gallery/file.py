@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetCheck", "read", "verify"]
 
-_REQUIRED = ("codes/distinct", "codes/offsets", "items/id")
+_REQUIRED = ("codes/distinct", "codes/offsets", "items/id", "items/id_rank")
 
 
 class DatasetCheck(NamedTuple):
@@ -174,6 +174,7 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
         "codes/offsets": (n_distinct + 1,),
         "items/fine": (n_items, content.fine_bits // 8),
         "items/id": (n_items,),
+        "items/id_rank": (n_items,),
         "items/label": (n_items,),
         "items/path": (n_items,),
         "items/thumbnail_offsets": (n_items + 1,),

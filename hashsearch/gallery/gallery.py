@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,20 +14,27 @@ import numpy.typing as npt
 from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
+from hashsearch.gallery.change import compacted, indexed, merged, selected
+from hashsearch.gallery.content import utf8
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
+from hashsearch.gallery.threads import spread, thread_count
 from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from hashsearch.gallery.content import Content
+    from hashsearch.gallery.writer import Writer
 
-__all__ = ["Gallery"]
+__all__ = ["Gallery", "changing"]
+
+# A query of a smaller gallery is done before a thread is woken.
+_SPREAD_ITEMS = 100_000
 
 
 class Gallery:
@@ -129,6 +138,16 @@ class Gallery:
         return self.content.fine_bits
 
     @property
+    def has_thumbnails(self) -> bool:
+        """Whether it holds a small picture of any item."""
+        return "items/thumbnail" in self.content.datasets
+
+    @property
+    def indexes(self) -> tuple[str, ...]:
+        """The FAISS indexes that it holds, some of ``flat``, ``hash`` and ``multihash``."""
+        return tuple(kind for kind in INDEX_KINDS if f"faiss/{kind}" in self.content.datasets)
+
+    @property
     def encoder_fingerprint(self) -> str | None:
         """SHA-256 of the encoder that made the codes, if it is known."""
         return self.content.encoder_fingerprint
@@ -145,7 +164,7 @@ class Gallery:
 
     @property
     def path(self) -> Path | None:
-        """The file it was opened from; None: it is in memory only."""
+        """The file that its items come from; None: they were never in one."""
         return self.content.path
 
     def check_encoder(self, fingerprint: str) -> None:
@@ -193,7 +212,11 @@ class Gallery:
         )
         label_of = content.datasets.get("items/label")
         names = content.label_names()
-        per_label = [] if label_of is None else np.bincount(label_of[label_of >= 0]).tolist()
+        per_label = (
+            []
+            if label_of is None
+            else np.bincount(label_of[label_of >= 0], minlength=len(names)).tolist()
+        )
         return {
             "path": None if self.path is None else str(self.path),
             "created": self.created,
@@ -205,12 +228,95 @@ class Gallery:
             "searched_bytes_per_item": searched / len(self),
             "file_bytes": content.file_bytes,
             "file_bytes_per_item": content.file_bytes and content.file_bytes / len(self),
-            "indexes": {
-                kind: sizes[f"faiss/{kind}"] for kind in INDEX_KINDS if f"faiss/{kind}" in sizes
-            },
+            "indexes": {kind: sizes[f"faiss/{kind}"] for kind in self.indexes},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
             "labels": dict(zip(names, per_label, strict=True)),
         }
+
+    def only(
+        self,
+        *,
+        labels: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        without_ids: Sequence[str] | None = None,
+    ) -> Gallery:
+        """Some of the items: a gallery in memory, to search or to save.
+
+        What a search does not need is not copied before it is asked for.
+
+        Args:
+            labels: keep the items with one of these.
+            ids: keep these; all must be in the gallery.
+            without_ids: leave these out; others may be among them.
+
+        Raises:
+            ArgumentError: an unknown label or id, or no item is left.
+        """
+        content = self.content
+        keep = np.ones(len(self), bool)
+        if labels is not None:
+            # No labels at all: none is asked for, or an error has said so.
+            label_of = content.datasets.get("items/label", np.full(len(self), -1))
+            keep &= np.isin(label_of, self._label_numbers(labels))
+        if ids is not None:
+            listed = np.zeros(len(self), bool)
+            listed[content.rows_of(ids)] = True
+            keep &= listed
+        if without_ids is not None:
+            keep[content.rows_of(without_ids, strict=False)] = False
+        return Gallery(selected(content, keep))
+
+    def without(self, ids: Sequence[str]) -> Gallery:
+        """All items but these, in memory.
+
+        Raises:
+            ArgumentError: an id is not in the gallery, or no item is left.
+        """
+        keep = np.ones(len(self), bool)
+        keep[self.content.rows_of(ids)] = False
+        return Gallery(selected(self.content, keep))
+
+    def check_new(self, ids: Sequence[str]) -> None:
+        """Refuse ids that are in the gallery.
+
+        Raises:
+            ArgumentError: one is.
+        """
+        self.content.ids_before(utf8(ids))
+
+    def merged(self, other: Gallery) -> Gallery:
+        """The items of both, in memory.
+
+        Args:
+            other: with the same bit counts, of the same encoder, and with other ids.
+
+        Raises:
+            ArgumentError: other bit counts, or an id that is in both.
+            EncoderMismatch: other's codes are another encoder's.
+        """
+        if (self.n_bits, self.fine_bits) != (other.n_bits, other.fine_bits):
+            raise ArgumentError(
+                f"galleries of {self.n_bits} + {self.fine_bits} and of {other.n_bits} + "
+                f"{other.fine_bits} bits cannot be merged; encode both with one encoder"
+            )
+        if other.encoder_fingerprint is not None:
+            self.check_encoder(other.encoder_fingerprint)
+        return Gallery(merged(self.content, other.content))
+
+    def compacted(self) -> Gallery:
+        """The same items in less space, to be saved.
+
+        Ids and paths get the width of the longest that is left.
+        """
+        return Gallery(compacted(self.content))
+
+    def indexed(self, indexes: Sequence[str] = INDEX_KINDS) -> Gallery:
+        """The same items with these FAISS indexes, and no others, to be saved with them.
+
+        Raises:
+            ArgumentError: an unknown kind.
+        """
+        return Gallery(indexed(self.content, indexes))
 
     def nearest(
         self, codes: npt.ArrayLike, k: int = 10, radius: int = 2, index: str = "auto"
@@ -259,6 +365,14 @@ class Gallery:
     def _ranking(self) -> Ranking:
         return Ranking(self.content)
 
+    def _label_numbers(self, labels: Sequence[str]) -> list[int]:
+        names = self.content.label_names()
+        for label in labels:
+            if label not in names:
+                known = f"; it has {', '.join(names)}" if names else "; it has no labels"
+                raise ArgumentError(f"no item of the gallery is labelled {label!r}{known}")
+        return [names.index(label) for label in labels]
+
     def _search(
         self, codes: npt.ArrayLike, radius: int, index: str, *, limit: int | None, widen: bool
     ) -> Matches:
@@ -270,31 +384,48 @@ class Gallery:
         wanted = min(limit, len(self)) if widen and limit is not None else 0
 
         ball_size = np.zeros(len(codes), np.int64)
-        ranked: list[Ranked] = []
-        for query, ball in enumerate(self._hamming_index.balls(semantic, radius, index)):
-            ball_size[query] = size = self.content.items_per_code[ball.place].sum()
-            if limit == 0:
-                continue
-            reach = self._widened(semantic[query], wanted) if size < wanted else ball
-            fine_query = None if fine_queries is None else fine_queries[query]
-            ranked.append(self._ranking.best(reach, min(radius, self.n_bits), fine_query, limit))
+        hamming_index = self._hamming_index
+
+        def search(queries: range) -> list[Ranked]:
+            ranked = []
+            balls = hamming_index.balls(semantic[queries.start : queries.stop], radius, index)
+            for query, ball in zip(queries, balls, strict=True):
+                ball_size[query] = size = self.content.items_per_code[ball.place].sum()
+                if limit == 0:
+                    continue
+                reach = self._widened(semantic[query], wanted) if size < wanted else ball
+                fine_query = None if fine_queries is None else fine_queries[query]
+                ranked.append(
+                    self._ranking.best(reach, min(radius, self.n_bits), fine_query, limit)
+                )
+            return ranked
+
+        # What several threads use is made here, once.
+        _ = self._ranking, self.content.items_per_code
+        parts = self._parts(len(codes), index)
+        ranked = [each for part in spread(search, parts) for each in part]
         offsets = np.zeros(len(codes) + 1, np.int64)
         if ranked:
             np.cumsum([len(each.row) for each in ranked], out=offsets[1:])
-        nothing = np.zeros(0, np.int64)  # concatenate needs one array at least
+        joined = _joined(ranked)
         return Matches(
             offsets=offsets,
-            rows=np.concatenate([nothing, *(each.row for each in ranked)]),
-            distance=np.concatenate([nothing, *(each.distance for each in ranked)]).astype(
-                np.int32
-            ),
-            full_distance=np.concatenate(
-                [nothing, *(each.full_distance for each in ranked)]
-            ).astype(np.int32),
+            rows=joined.row,
+            distance=joined.distance,
+            full_distance=joined.full_distance,
             ball_size=ball_size,
             radius=radius,
             _content=self.content,
         )
+
+    def _parts(self, n_queries: int, index: str) -> list[range]:
+        """Queries for each thread; for all but one only where that is worth it.
+
+        FAISS spreads the queries itself.
+        """
+        threads = thread_count() if len(self) >= _SPREAD_ITEMS and index == "auto" else 1
+        bounds = np.linspace(0, n_queries, min(threads, max(n_queries, 1)) + 1).astype(int).tolist()
+        return [*itertools.starmap(range, itertools.pairwise(bounds))]
 
     def _widened(self, semantic_query: npt.NDArray[np.uint8], wanted: int) -> Ball:
         """The smallest ball around a query that holds ``wanted`` items or more."""
@@ -302,6 +433,27 @@ class Gallery:
         held = np.bincount(distance, weights=self.content.items_per_code).cumsum()
         place = np.flatnonzero(distance <= np.searchsorted(held, wanted))
         return Ball(place, distance[place].astype(np.int64))
+
+
+@contextmanager
+def changing(path: str | os.PathLike[str]) -> Iterator[tuple[Gallery, Writer]]:
+    """Be the only writer of a gallery that is there, while the body runs; with what it holds.
+
+    Raises:
+        GalleryMissing, GalleryDamaged: as :meth:`Gallery.open`.
+        GalleryBusy, GalleryWriteError: as :func:`writing`.
+    """
+    Gallery.open(path)  # before a folder is made for what is not there
+    with writing(path) as writer:
+        yield Gallery.open(path), writer
+
+
+def _joined(ranked: list[Ranked]) -> Ranked:
+    """What was found for each query, one after another."""
+    if len(ranked) == 1:
+        return ranked[0]
+    nothing = Ranked(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    return Ranked(*map(np.concatenate, zip(nothing, *ranked, strict=True)))
 
 
 def _whole(value: int, name: str, least: int) -> int:

@@ -1,25 +1,104 @@
-"""The one order: nearest the ball first, then by the whole code, then by id."""
+"""The one order: nearest the ball first, then by the whole code, then by id.
+
+How far back in that order an item lies is one small number, its *key*:
+``max(distance - radius, 0) * (total_bits + 1) + full_distance``; equal keys go by id. The items
+of a semantic code are one slice of the arrays, so the keys of a ball are made slice by slice,
+with nothing looked up. The best few are those up to a key that counting finds, and no more than
+they are sorted.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.gallery.threads import spread, thread_count
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.hamming_index import Ball
 
 __all__ = ["Ranked", "Ranking", "fine_words"]
 
+Rows = npt.NDArray[np.int64]
+Words = npt.NDArray[np.unsignedinteger]
+Integers = npt.NDArray[np.integer[Any]]
+
+# Codes of so many items each, or more, have them read where they lie; else they are gathered.
+_LARGE_SLICE = 32
+_ROWS_AT_ONCE = 1 << 14  # 8 bytes each: they fit a core's cache beside what is made of them
+_SPREAD_ROWS = 1 << 19  # from so many on, one query pays for threads
+_WORD_BITS = 63  # of a signed word
+
 
 class Ranked(NamedTuple):
-    """Items in order: rows, and distances in bits; all ``int64 (m,)``."""
+    """Items in order: rows ``int64 (m,)``, and distances in bits ``int32 (m,)``."""
 
-    row: npt.NDArray[np.int64]
-    distance: npt.NDArray[np.int64]
-    full_distance: npt.NDArray[np.int64]
+    row: Rows
+    distance: npt.NDArray[np.int32]
+    full_distance: npt.NDArray[np.int32]
+
+
+class _Slices(NamedTuple):
+    """The rows of the distinct codes of a ball, laid end to end; all ``int64 (codes,)``.
+
+    The rows of code ``i`` are ``begin[i]:end[i]``; laid end to end they end at ``reach[i]``.
+    """
+
+    begin: Rows
+    end: Rows
+    reach: Rows
+
+    @property
+    def total(self) -> int:
+        """How many rows they are."""
+        return int(self.reach[-1]) if len(self.reach) else 0
+
+    def pieces(self, values: Integers) -> Iterator[_Piece]:
+        """All rows, a piece at a time.
+
+        Large slices come where they lie, in pieces that fit the cache; small ones are
+        gathered, all at once.
+
+        Args:
+            values: ``int64 (codes,)``, one a code.
+        """
+        if self.total <= _LARGE_SLICE * len(self.reach):
+            count = self.end - self.begin
+            rows = np.repeat(self.end - self.reach, count) + np.arange(self.total)
+            yield _Piece(slice(None), rows, np.repeat(values, count))
+            return
+        place = 0
+        for begin, end, value in zip(
+            self.begin.tolist(), self.end.tolist(), values.tolist(), strict=True
+        ):
+            for start in range(begin, end, _ROWS_AT_ONCE):
+                stop = min(start + _ROWS_AT_ONCE, end)
+                places = slice(place, place + stop - start)
+                yield _Piece(places, slice(start, stop), value)
+                place = places.stop
+
+
+class _Piece(NamedTuple):
+    """Some rows of a ball."""
+
+    places: slice
+    """Where they stand when all are laid end to end."""
+    where: slice | Rows
+    """What to index an array of the gallery with."""
+    value: Any
+    """That of their code: one for all of them, or ``int64 (rows,)``."""
+
+    @property
+    def rows(self) -> Rows:
+        """``int64 (rows,)``."""
+        if isinstance(self.where, slice):
+            return np.arange(self.where.start, self.where.stop)
+        return self.where
 
 
 class Ranking:
@@ -27,18 +106,12 @@ class Ranking:
 
     def __init__(self, content: Content) -> None:
         self._offsets = content.offsets
-        self._items_per_code = content.items_per_code
-        self._ids = content.datasets["items/id"]
-        self._total_bits = content.n_bits + content.fine_bits
+        self._id_rank = content.datasets["items/id_rank"]
+        self._fine_bits = content.fine_bits
+        self._step = content.n_bits + content.fine_bits + 1  # of the key, a bit outside the ball
         self._fine = fine_words(content.datasets["items/fine"]) if content.fine_bits else None
 
-    def best(
-        self,
-        ball: Ball,
-        radius: int,
-        fine_query: npt.NDArray[np.unsignedinteger] | None,
-        limit: int | None,
-    ) -> Ranked:
+    def best(self, ball: Ball, radius: int, fine_query: Words | None, limit: int | None) -> Ranked:
         """The items of these distinct codes in the one order, or the first ``limit`` of them.
 
         Args:
@@ -47,27 +120,100 @@ class Ranking:
             fine_query: the query's row of :func:`fine_words`; None without a fine code.
             limit: how many at most, at least 1; None: all.
         """
-        begin = self._offsets[ball.place]
-        count = self._items_per_code[ball.place]
-        end = np.cumsum(count)
-        total = int(end[-1]) if len(end) else 0
-        row = np.repeat(begin - (end - count), count) + np.arange(total)
-        distance = np.repeat(ball.distance, count)
-        full = distance
-        if self._fine is not None and fine_query is not None:
-            full = distance + _popcount(self._fine[row] ^ fine_query)
-        outside = np.maximum(distance - radius, 0)
-        key = outside * (self._total_bits + 1) + full
+        begin, end = self._offsets[ball.place], self._offsets[ball.place + 1]
+        slices = _Slices(begin, end, np.cumsum(end - begin))
+        outside = np.maximum(ball.distance - radius, 0)
+        keys = self._keys(slices, outside * self._step + ball.distance, fine_query)
+        if limit is None or limit >= len(keys):
+            row, far, key = self._all(slices, ball.distance, keys)
+        else:
+            row, far, key = self._first(slices, ball.distance, keys, limit)
+        distance, full = far.astype(np.int32), key.astype(np.int32)
+        if outside.any():
+            full -= np.maximum(distance - radius, 0) * self._step
+        return Ranked(row, distance, full)
 
-        chosen = np.arange(total)
-        if limit is not None and limit < total:
-            chosen = _shortlist(key, end, limit)
-        order = np.lexsort((self._ids[row[chosen]], key[chosen]))[:limit]
-        chosen = chosen[order]
-        return Ranked(row[chosen], distance[chosen], full[chosen])
+    def _keys(
+        self, slices: _Slices, least: npt.NDArray[np.int64], fine_query: Words | None
+    ) -> Words:
+        """The keys of the items, ``(total,)`` of the smallest dtype that holds them.
+
+        Args:
+            slices: where the items lie.
+            least: ``int64 (codes,)``, the key of an item whose fine code is the query's.
+            fine_query: see :meth:`best`.
+        """
+        key = np.empty(
+            slices.total, np.min_scalar_type(int(least.max(initial=0)) + self._fine_bits)
+        )
+
+        def fill(pieces: Iterable[_Piece]) -> None:
+            for piece in pieces:
+                differing: Any = 0
+                if self._fine is not None and fine_query is not None:
+                    differing = _popcount(self._fine[piece.where] ^ fine_query)
+                out = key[piece.places]
+                np.add(differing, piece.value, out=out, dtype=key.dtype, casting="unsafe")
+
+        if len(key) < _SPREAD_ROWS:
+            fill(slices.pieces(least))
+        else:
+            pieces = [*slices.pieces(least)]
+            spread(fill, [pieces[first :: thread_count()] for first in range(thread_count())])
+        return key
+
+    def _first(
+        self, slices: _Slices, distance: Integers, key: Integers, limit: int
+    ) -> tuple[Rows, Integers, Integers]:
+        """Rows, distances and keys of the first ``limit``, in order."""
+        chosen = _shortlist(key, slices.reach, limit)
+        code = np.searchsorted(slices.reach, chosen, side="right")
+        rows = (slices.end - slices.reach)[code] + chosen
+        order = np.lexsort((self._id_rank[rows], key[chosen]))[:limit]
+        return rows[order], distance[code[order]], key[chosen[order]]
+
+    def _all(
+        self, slices: _Slices, distance: Integers, key: Integers
+    ) -> tuple[Rows, Integers, Integers]:
+        """Rows, distances and keys of all of them, in order.
+
+        All that matters of an item fits a word: key, id, distance and row. To sort the words
+        is several times quicker than to find their order and look up the rest in it.
+        """
+        row_bits = len(self._id_rank).bit_length()
+        distance_bits = int(distance.max(initial=0)).bit_length()
+        key_bits = int(key.max(initial=0)).bit_length()
+        if key_bits + 2 * row_bits + distance_bits > _WORD_BITS:
+            return self._looked_up(slices, distance, key)
+        word = np.empty(len(key), np.int64)
+        for piece in slices.pieces(distance << row_bits):
+            part = word[piece.places]
+            part[...] = key[piece.places]
+            part <<= row_bits
+            part |= self._id_rank[piece.where]
+            part <<= distance_bits + row_bits
+            part |= piece.rows
+            part |= piece.value
+        word.sort()
+        row = word & ((1 << row_bits) - 1)
+        word >>= row_bits
+        distance = word & ((1 << distance_bits) - 1)
+        word >>= distance_bits + row_bits
+        return row, distance, word
+
+    def _looked_up(
+        self, slices: _Slices, distance: Integers, key: Integers
+    ) -> tuple[Rows, Integers, Integers]:
+        """What :meth:`_all` gives, of more than fits a word."""
+        rows, distances = np.empty((2, len(key)), np.int64)
+        for piece in slices.pieces(distance):
+            rows[piece.places] = piece.rows
+            distances[piece.places] = piece.value
+        order = np.lexsort((self._id_rank[rows], key))
+        return rows[order], distances[order], key[order]
 
 
-def fine_words(fine: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger]:
+def fine_words(fine: npt.NDArray[np.uint8]) -> Words:
     """The same fine codes in the widest words that divide them.
 
     Args:
@@ -82,30 +228,43 @@ def fine_words(fine: npt.NDArray[np.uint8]) -> npt.NDArray[np.unsignedinteger]:
     return fine.view(np.uint64) if fine.shape[1] % 8 == 0 else fine
 
 
-def _popcount(words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.uint8 | np.int64]:
+def _popcount(words: Words) -> npt.NDArray[np.uint8 | np.int64]:
     bits: npt.NDArray[np.uint8] = np.bitwise_count(words)
     return bits if bits.ndim == 1 else bits.sum(axis=1, dtype=np.int64)
 
 
-def _shortlist(
-    key: npt.NDArray[np.int64], end: npt.NDArray[np.int64], limit: int
-) -> npt.NDArray[np.intp]:
+def _shortlist(key: Integers, reach: Rows, limit: int) -> Rows:
     """Places that surely hold the best ``limit`` by key, then by id; few more than that.
 
     Within one distinct code the rows ascend by id, so of the items that tie at the cut no
     code can give more than its first ones. That spares comparing thousands of ids.
 
     Args:
-        key: ``int64 (total,)``, the smaller the better.
-        end: ``int64 (codes,)``: where the items of each distinct code end in ``key``.
+        key: ``(total,)``, the smaller the better.
+        reach: ``int64 (codes,)``: where the items of each distinct code end in ``key``.
         limit: less than ``total``.
     """
-    cut = np.partition(key, limit - 1)[limit - 1]
-    below = np.flatnonzero(key < cut)
-    tied = np.flatnonzero(key == cut)
-    wanted = limit - len(below)
-    if len(tied) > wanted:
-        code = np.searchsorted(end, tied, side="right")
-        rank_in_code = np.arange(len(tied)) - np.searchsorted(code, code)
-        tied = tied[rank_in_code < wanted]
-    return np.concatenate([below, tied])
+    cut = _smallest_that_holds(key, limit)
+    chosen = np.flatnonzero(key <= cut)
+    if len(chosen) == limit:
+        return chosen
+    tie = key[chosen] == cut
+    below, tied = chosen[~tie], chosen[tie]
+    code = np.searchsorted(reach, tied, side="right")
+    rank_in_code = np.arange(len(tied)) - np.searchsorted(code, code)
+    return np.concatenate([below, tied[rank_in_code < limit - len(below)]])
+
+
+def _smallest_that_holds(key: Integers, count: int) -> int:
+    """The least value that ``count`` of the keys do not exceed: found by halving.
+
+    NumPy counts bytes at the speed of memory; to partition them takes longer than all the steps.
+    """
+    low, high = int(key.min()), int(key.max())
+    while low < high:
+        middle = (low + high) // 2
+        if np.count_nonzero(key <= middle) >= count:
+            high = middle
+        else:
+            low = middle + 1
+    return low

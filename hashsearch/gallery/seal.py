@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FORMAT", "FORMAT_VERSION", "SEAL_BYTES", "check_seal", "damaged", "seal"]
 
 FORMAT = "hashsearch-gallery"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SEAL_BYTES = 1024
 _MAGIC = b"hashsearch-gal\r\n"
 _HEAD = struct.Struct("<16sIIQI")
@@ -87,9 +87,11 @@ def check_seal(file: BinaryIO, path: Path) -> None:
     if zlib.crc32(block[: -_CRC.size]) != _CRC.unpack(block[-_CRC.size :])[0]:
         raise damaged(path, "its seal does not match")
     if version != FORMAT_VERSION:
+        older = version < FORMAT_VERSION
+        mend = "rebuild it with `hashsearch build-index`" if older else "upgrade hashsearch"
         raise GalleryDamaged(
             f"{path} has format version {version}, but this hashsearch reads version "
-            f"{FORMAT_VERSION}; upgrade hashsearch, or rebuild it with `hashsearch build-index`"
+            f"{FORMAT_VERSION}; {mend}"
         )
     if length != sealed_length:
         raise damaged(path, f"it has {length} bytes of {sealed_length}")

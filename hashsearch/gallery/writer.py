@@ -154,7 +154,8 @@ def _write(file: BinaryIO, content: Content) -> None:
                 array = array.view(h5py.string_dtype("utf-8", array.dtype.itemsize))
             dataset = hdf5.create_dataset(name, data=array)
             dataset.attrs["crc32"] = np.uint32(crc32)
-            ranges.append((dataset.id.get_offset(), array.nbytes))
+            if array.nbytes:  # else it lies nowhere
+                ranges.append((dataset.id.get_offset(), array.nbytes))
     if disk.error is not None:
         raise disk.error
     seal(file, ranges)

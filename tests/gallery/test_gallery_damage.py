@@ -128,10 +128,13 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
         Gallery.open(path)
 
 
-def test_a_newer_format_says_so(whole: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("version", "mend"), [(1, "; rebuild it"), (3, "; upgrade hashsearch")])
+def test_another_format_says_what_to_do(
+    whole: Path, tmp_path: Path, version: int, mend: str
+) -> None:
     data = bytearray(whole.read_bytes())
-    data[16:20] = struct.pack("<I", 2)
+    data[16:20] = struct.pack("<I", version)
     data[1020:1024] = struct.pack("<I", zlib.crc32(data[:1020]))
-    (tmp_path / "new.h5").write_bytes(data)
-    with pytest.raises(GalleryDamaged, match=r"version 2.*upgrade"):
-        Gallery.open(tmp_path / "new.h5")
+    (tmp_path / "other.h5").write_bytes(data)
+    with pytest.raises(GalleryDamaged, match=f"version {version}, .*{mend}"):
+        Gallery.open(tmp_path / "other.h5")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hashsearch.codes import hamming_distance, pack_bits
 from hashsearch.errors import ArgumentError, CodesError, EncoderMismatch
-from hashsearch.gallery import INDEX_KINDS, Gallery
+from hashsearch.gallery import INDEX_KINDS, Gallery, search_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -309,3 +309,19 @@ def test_another_encoder_is_refused() -> None:
     with pytest.raises(EncoderMismatch, match="shoes"):
         gallery.check_encoder("cd" * 32)
     Gallery.from_codes(codes).check_encoder("cd" * 32)  # codes from anywhere: nobody knows
+
+
+@pytest.mark.parametrize("fine_bits", [0, 24, 64])
+def test_large_balls_in_pieces_in_threads_and_too_wide_for_a_word(
+    monkeypatch: pytest.MonkeyPatch, fine_bits: int
+) -> None:
+    case = make_case(3, 400, 6, n_bits=8, fine_bits=fine_bits, n_queries=6, flip=0.05)
+    for name, value in {"_ROWS_AT_ONCE": 7, "_SPREAD_ROWS": 20, "_LARGE_SLICE": 1}.items():
+        monkeypatch.setattr(f"hashsearch.gallery.ranking.{name}", value)
+    monkeypatch.setattr("hashsearch.gallery.gallery._SPREAD_ITEMS", 1)
+    for word_bits in (63, 1):
+        monkeypatch.setattr("hashsearch.gallery.ranking._WORD_BITS", word_bits)
+        for threads in (1, 3):
+            with search_threads(threads):
+                for radius in (0, 2):
+                    assert_exact(case, case.gallery, radius, k=30, index="auto")

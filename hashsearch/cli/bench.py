@@ -1,0 +1,305 @@
+"""The command that measures: a gallery, or systems that it trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hashsearch.cli.common import (
+    encoder_option,
+    extra,
+    gallery_option,
+    given,
+    indexes_option,
+    json_option,
+    open_gallery,
+    print_json,
+    radius_option,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from hashsearch.bench.suite import Run, Suite
+    from hashsearch.datasets.image_set import ImageSet
+
+__all__ = ["bench"]
+
+
+@click.command(short_help="Measure how good and how fast a gallery is.")
+@radius_option
+@gallery_option
+@click.option(
+    "--scales",
+    help="Sizes of further galleries, such as 1k,10k,100k,1m; past the gallery's own size "
+    "they are filled with deformed copies of its images [default: 1k,10k].",
+)
+@click.option("--peers", is_flag=True, help="Compare with FAISS's indexes over the items, too.")
+@click.option("--overheads", is_flag=True, help="Measure cold start and encoding speed, too.")
+@click.option(
+    "--pairs",
+    type=click.Path(path_type=Path),
+    help="CSV file of judged pairs (query,gallery,relevant) of gallery items: measure on which "
+    "side of the radius they lie, too.",
+)
+@encoder_option
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--suite",
+    "suites",
+    type=click.Path(path_type=Path, dir_okay=False),
+    multiple=True,
+    help="TOML file that lists trainings: run what is not recorded yet, and render the report "
+    "beside the file; may be repeated.",
+)
+@click.option(
+    "--render",
+    is_flag=True,
+    help="For --suite: run nothing; render the report of what is recorded.",
+)
+@click.option(
+    "--share",
+    type=(click.IntRange(min=1), click.IntRange(min=1)),
+    default=(1, 1),
+    help="For --suite, on several machines: 2 3 runs the second third of its trainings here.",
+)
+@click.option(
+    "--objectives",
+    help="Names such as dch,itq,pixel-sad: train each, and measure it by --protocols.",
+)
+@click.option("--protocols", default="held-out", show_default=True, help="For --objectives.")
+@click.option("--bits", default="48", show_default=True, help="For --objectives.")
+@click.option("--seeds", default="0", show_default=True, help="For --objectives.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the training images, for --suite and --objectives.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the record and the plots [default: benchmarks/results/GALLERY].",
+)
+@indexes_option
+@json_option
+def bench(
+    *,
+    radius: int,
+    gallery: str | None,
+    scales: str | None,
+    peers: bool,
+    overheads: bool,
+    pairs: Path | None,
+    encoder: str | None,
+    seed: int,
+    suites: tuple[Path, ...],
+    render: bool,
+    share: tuple[int, int],
+    objectives: str | None,
+    protocols: str,
+    bits: str,
+    seeds: str,
+    data_dir: Path | None,
+    out: Path | None,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Measure how good and how fast a gallery is; record it as JSON and plots.
+
+    With --suite or --objectives, train systems instead, and measure how good each is.
+    """
+    of_trainings = given(protocols=protocols, bits=bits, seeds=seeds)
+    of_galleries = given(
+        gallery=gallery,
+        scales=scales,
+        peers=peers,
+        overheads=overheads,
+        pairs=pairs,
+        encoder=encoder,
+        seed=seed,
+        indexes=indexes,
+    )
+    if suites:
+        own = given(radius=radius, objectives=objectives, out=out)
+        _refuse({**of_galleries, **of_trainings, **own}, "--suite, whose file says all")
+        if render:
+            _refuse(given(share=share, data_dir=data_dir), "--render")
+        _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
+        return
+    if objectives:
+        _refuse({**of_galleries, **given(share=share, render=render)}, "--objectives")
+        _bench_objectives(
+            _names(objectives),
+            _numbers("--bits", bits),
+            _numbers("--seeds", seeds),
+            _names(protocols),
+            radius,
+            data_dir,
+            out or Path("benchmarks") / "results" / "objectives",
+            as_json=as_json,
+        )
+        return
+    own = given(data_dir=data_dir, share=share, render=render)
+    _refuse({**of_trainings, **own}, "a gallery; it is for trainings")
+
+    from hashsearch import console
+    from hashsearch.bench import parse_scale, record, run, tables
+    from hashsearch.datasets.pairs import read_pairs
+    from hashsearch.files import check_writable
+    from hashsearch.places import encoder_of
+
+    opened = open_gallery(gallery, indexes)
+    sizes = [parse_scale(text) for text in scales.split(",")] if scales else None
+    judged = None if pairs is None else read_pairs(pairs, opened.ids())
+    folder = out or Path("benchmarks") / "results" / (opened.path or Path("gallery")).stem
+    check_writable(folder / "result.json")
+    with console.stages() as tell:
+        result = run(
+            opened,
+            radius=radius,
+            scales=sizes,
+            peers=peers,
+            overheads=overheads,
+            pairs=judged,
+            seed=seed,
+            encoder=None if encoder is None else encoder_of(opened, encoder),
+            progress=tell,
+        )
+    written = record(result, folder)
+    if as_json:
+        print_json(result)
+    else:
+        for table in tables(result):
+            console.print_table(table.title, table.columns, table.rows, table.note)
+        for note in result["notes"]:
+            click.echo(note)
+    click.echo(f"Recorded: {', '.join(map(str, written))}", err=True)
+
+
+def _refuse(names: Iterable[str], beside: str) -> None:
+    """Options that would do nothing beside another are a mistake of whoever gave them."""
+    if options := ", ".join(f"--{name.replace('_', '-')}" for name in names):
+        raise click.UsageError(f"{options}: of no meaning beside {beside}; leave it out")
+
+
+def _bench_suites(
+    files: Sequence[Path],
+    share: tuple[int, int],
+    data_dir: Path | None,
+    *,
+    render: bool,
+    as_json: bool,
+) -> None:
+    """Run suites, unless they shall only be rendered; records and reports lie beside them."""
+    with extra("train"):
+        from hashsearch.bench.report import (
+            RUNS,
+            check_report,
+            record_duplicates,
+            unclaimed_records,
+            write_report,
+        )
+        from hashsearch.bench.suite import load_suite, read_runs
+    from hashsearch.datasets import fashion_mnist
+    from hashsearch.errors import TrainingError
+
+    loaded = [(path.parent, load_suite(path).share(*share)) for path in files]
+    folders = list(dict.fromkeys(folder for folder, _ in loaded))
+    for folder in folders:
+        check_report(folder)
+    documents: list[Any] = []
+    failed = []
+    if render:
+        for folder, suite in loaded:
+            records = read_runs(suite, folder / RUNS)
+            documents += _print_runs(suite, records, folder / RUNS, as_json=as_json)
+    else:
+        train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
+        for folder, suite in loaded:
+            try:
+                documents += _run_suite(suite, train, test, folder / RUNS, as_json=as_json)
+            except TrainingError as error:
+                # What could be run is recorded, and the report is of that.
+                failed.append(str(error))
+            record_duplicates(folder, train, test)
+    for folder in folders:
+        page, *_ = write_report(folder)
+        click.echo(f"Wrote {page}", err=True)
+        for path in unclaimed_records(folder):
+            click.echo(f"{path} is of no suite any more; delete it", err=True)
+    if failed:
+        raise TrainingError("; ".join(failed))
+    if as_json:
+        print_json(documents)
+
+
+def _bench_objectives(
+    objectives: list[str],
+    bits: list[int],
+    seeds: list[int],
+    protocols: list[str],
+    radius: int,
+    data_dir: Path | None,
+    folder: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """Train and measure objectives with their defaults."""
+    with extra("train"):
+        from hashsearch.bench.suite import make_suite
+    from hashsearch.datasets import fashion_mnist
+
+    suite = make_suite(objectives, bits=bits, seeds=seeds, protocols=protocols, radius=radius)
+    train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
+    documents = _run_suite(suite, train, test, folder, as_json=as_json)
+    if as_json:
+        print_json(documents)
+
+
+def _run_suite(
+    suite: Suite, train: ImageSet, test: ImageSet, folder: Path, *, as_json: bool
+) -> list[Any]:
+    """Run what is not recorded, and print all."""
+    from hashsearch import console
+    from hashsearch.bench.suite import run_suite
+
+    with console.stages() as tell:
+        records = run_suite(
+            suite,
+            folder,
+            train=train,
+            test=test,
+            dataset="fashion-mnist",
+            progress=tell,
+            on_run=lambda run, _: click.echo(f"Recorded {folder / run.path}", err=True),
+        )
+    return _print_runs(suite, records, folder, as_json=as_json)
+
+
+def _print_runs(
+    suite: Suite, records: dict[Run, dict[str, Any]], folder: Path, *, as_json: bool
+) -> list[Any]:
+    """Print the tables, unless all is to be one document; return the records."""
+    from hashsearch import console
+    from hashsearch.bench.report import report_tables
+
+    if not as_json:
+        for table in report_tables(suite, records):
+            console.print_table(table.title, table.columns, table.rows, table.note)
+    click.echo(f"Recorded: {len(records)} runs in {folder}", err=True)
+    return list(records.values())
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise click.UsageError(
+            f"{option} takes whole numbers such as 16,48, not {text!r}"
+        ) from error
