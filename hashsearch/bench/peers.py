@@ -89,7 +89,6 @@ def compare_with_peers(
     }
     build_s: dict[str, float] = {}
     flips_of: dict[str, int | None] = {}
-    faiss.omp_set_num_threads(1)
     with search_threads(1):
         for name, (index, flips) in _indexes(gallery.n_bits, radius).items():
             start = time.perf_counter()

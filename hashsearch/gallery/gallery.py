@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,7 +19,6 @@ from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
-from hashsearch.gallery.threads import spread, thread_count
 from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from hashsearch.gallery.writer import Writer
 
 __all__ = ["Gallery", "changing"]
-
-# A query of a smaller gallery is done before a thread is woken.
-_SPREAD_ITEMS = 100_000
 
 
 class Gallery:
@@ -384,26 +379,14 @@ class Gallery:
         wanted = min(limit, len(self)) if widen and limit is not None else 0
 
         ball_size = np.zeros(len(codes), np.int64)
-        hamming_index = self._hamming_index
-
-        def search(queries: range) -> list[Ranked]:
-            ranked = []
-            balls = hamming_index.balls(semantic[queries.start : queries.stop], radius, index)
-            for query, ball in zip(queries, balls, strict=True):
-                ball_size[query] = size = self.content.items_per_code[ball.place].sum()
-                if limit == 0:
-                    continue
-                reach = self._widened(semantic[query], wanted) if size < wanted else ball
-                fine_query = None if fine_queries is None else fine_queries[query]
-                ranked.append(
-                    self._ranking.best(reach, min(radius, self.n_bits), fine_query, limit)
-                )
-            return ranked
-
-        # What several threads use is made here, once.
-        _ = self._ranking, self.content.items_per_code
-        parts = self._parts(len(codes), index)
-        ranked = [each for part in spread(search, parts) for each in part]
+        ranked: list[Ranked] = []
+        for query, ball in enumerate(self._hamming_index.balls(semantic, radius, index)):
+            ball_size[query] = size = self.content.items_per_code[ball.place].sum()
+            if limit == 0:
+                continue
+            reach = self._widened(semantic[query], wanted) if size < wanted else ball
+            fine_query = None if fine_queries is None else fine_queries[query]
+            ranked.append(self._ranking.best(reach, min(radius, self.n_bits), fine_query, limit))
         offsets = np.zeros(len(codes) + 1, np.int64)
         if ranked:
             np.cumsum([len(each.row) for each in ranked], out=offsets[1:])
@@ -417,15 +400,6 @@ class Gallery:
             radius=radius,
             _content=self.content,
         )
-
-    def _parts(self, n_queries: int, index: str) -> list[range]:
-        """Queries for each thread; for all but one only where that is worth it.
-
-        FAISS spreads the queries itself.
-        """
-        threads = thread_count() if len(self) >= _SPREAD_ITEMS and index == "auto" else 1
-        bounds = np.linspace(0, n_queries, min(threads, max(n_queries, 1)) + 1).astype(int).tolist()
-        return [*itertools.starmap(range, itertools.pairwise(bounds))]
 
     def _widened(self, semantic_query: npt.NDArray[np.uint8], wanted: int) -> Ball:
         """The smallest ball around a query that holds ``wanted`` items or more."""

@@ -13,13 +13,13 @@ from __future__ import annotations
 import itertools
 import math
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.threads import thread_count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +30,7 @@ __all__ = [
     "HammingIndex",
     "check_index",
     "readable",
+    "search_threads",
     "serialised_indexes",
 ]
 
@@ -91,6 +92,18 @@ def serialised_indexes(
             continue
         datasets[f"faiss/{kind}"] = _faiss().serialize_index_binary(_build(kind, distinct))
     return datasets
+
+
+@contextmanager
+def search_threads(count: int) -> Iterator[None]:
+    """Let FAISS use this many threads while the body runs."""
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(count)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 class HammingIndex:
@@ -184,7 +197,6 @@ class HammingIndex:
 
 
 def _range_search(index: Any, queries: npt.NDArray[np.uint8], radius: int) -> _Found:
-    _faiss()  # sets the number of its threads
     # FAISS finds what is nearer than its radius, not what is at it.
     return _Found(*index.range_search(queries, radius + 1))
 
@@ -193,7 +205,6 @@ def _faiss() -> Any:
     # A plain pass over the codes does without FAISS, and a cold start is sooner done.
     import faiss  # noqa: PLC0415
 
-    faiss.omp_set_num_threads(thread_count())
     return faiss
 
 

@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.gallery.threads import spread, thread_count
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.hamming_index import Ball
@@ -29,9 +27,9 @@ Words = npt.NDArray[np.unsignedinteger]
 Integers = npt.NDArray[np.integer[Any]]
 
 # Codes of so many items each, or more, have them read where they lie; else they are gathered.
-_LARGE_SLICE = 32
+_LARGE_SLICE = 1024
+_FEW_KEYS = 4096  # from so many on, counting beats partitioning
 _ROWS_AT_ONCE = 1 << 14  # 8 bytes each: they fit a core's cache beside what is made of them
-_SPREAD_ROWS = 1 << 19  # from so many on, one query pays for threads
 _WORD_BITS = 63  # of a signed word
 
 
@@ -147,19 +145,11 @@ class Ranking:
             slices.total, np.min_scalar_type(int(least.max(initial=0)) + self._fine_bits)
         )
 
-        def fill(pieces: Iterable[_Piece]) -> None:
-            for piece in pieces:
-                differing: Any = 0
-                if self._fine is not None and fine_query is not None:
-                    differing = _popcount(self._fine[piece.where] ^ fine_query)
-                out = key[piece.places]
-                np.add(differing, piece.value, out=out, dtype=key.dtype, casting="unsafe")
-
-        if len(key) < _SPREAD_ROWS:
-            fill(slices.pieces(least))
-        else:
-            pieces = [*slices.pieces(least)]
-            spread(fill, [pieces[first :: thread_count()] for first in range(thread_count())])
+        for piece in slices.pieces(least):
+            differing: Any = 0
+            if self._fine is not None and fine_query is not None:
+                differing = _popcount(self._fine[piece.where] ^ fine_query)
+            np.add(differing, piece.value, out=key[piece.places], dtype=key.dtype, casting="unsafe")
         return key
 
     def _first(
@@ -256,10 +246,13 @@ def _shortlist(key: Integers, reach: Rows, limit: int) -> Rows:
 
 
 def _smallest_that_holds(key: Integers, count: int) -> int:
-    """The least value that ``count`` of the keys do not exceed: found by halving.
+    """The least value that ``count`` of the keys do not exceed.
 
-    NumPy counts bytes at the speed of memory; to partition them takes longer than all the steps.
+    NumPy counts bytes at the speed of memory: to partition many takes longer than to find the
+    value by halving.
     """
+    if len(key) < _FEW_KEYS:
+        return int(np.partition(key, count - 1)[count - 1])
     low, high = int(key.min()), int(key.max())
     while low < high:
         middle = (low + high) // 2

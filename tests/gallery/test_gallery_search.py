@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hashsearch.codes import hamming_distance, pack_bits
 from hashsearch.errors import ArgumentError, CodesError, EncoderMismatch
-from hashsearch.gallery import INDEX_KINDS, Gallery, search_threads
+from hashsearch.gallery import INDEX_KINDS, Gallery
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -312,16 +312,13 @@ def test_another_encoder_is_refused() -> None:
 
 
 @pytest.mark.parametrize("fine_bits", [0, 24, 64])
-def test_large_balls_in_pieces_in_threads_and_too_wide_for_a_word(
+def test_large_balls_in_pieces_and_too_wide_for_a_word(
     monkeypatch: pytest.MonkeyPatch, fine_bits: int
 ) -> None:
     case = make_case(3, 400, 6, n_bits=8, fine_bits=fine_bits, n_queries=6, flip=0.05)
-    for name, value in {"_ROWS_AT_ONCE": 7, "_SPREAD_ROWS": 20, "_LARGE_SLICE": 1}.items():
+    for name, value in {"_ROWS_AT_ONCE": 7, "_LARGE_SLICE": 1, "_FEW_KEYS": 0}.items():
         monkeypatch.setattr(f"hashsearch.gallery.ranking.{name}", value)
-    monkeypatch.setattr("hashsearch.gallery.gallery._SPREAD_ITEMS", 1)
     for word_bits in (63, 1):
         monkeypatch.setattr("hashsearch.gallery.ranking._WORD_BITS", word_bits)
-        for threads in (1, 3):
-            with search_threads(threads):
-                for radius in (0, 2):
-                    assert_exact(case, case.gallery, radius, k=30, index="auto")
+        for radius in (0, 2):
+            assert_exact(case, case.gallery, radius, k=30, index="auto")
