@@ -112,3 +112,11 @@ class LeakError(HashsearchError):
 
 class ExtraMissing(HashsearchError):
     """An optional dependency is not installed."""
+
+    @classmethod
+    def of(cls, what: str, package: str | None, extra: str) -> ExtraMissing:
+        """The error of something that needs a package which this extra brings."""
+        return cls(
+            f"{what} needs the package {package}: install hashsearch with its extra, "
+            f"`pip install '.[{extra}]'` in its clone"
+        )

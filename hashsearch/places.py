@@ -70,7 +70,8 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
         return  # none, or a damaged one
     inside = None if photos is None else f"{photos.absolute()}{os.sep}"
     for was in paths:
-        if was is not None if inside is None else not (was or "").startswith(inside):
+        own = was is None if inside is None else (was or "").startswith(inside)
+        if not own:
             raise ArgumentError(
                 f"{path} holds images of {Path(was).parent if was else 'another source'}; "
                 "give the new gallery a name of its own with --name"

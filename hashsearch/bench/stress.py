@@ -2,9 +2,9 @@
 
 ``python -m hashsearch.bench.stress`` makes 200 rounds. In each, another process builds the
 gallery anew, adds items to it or removes some, and is killed (SIGKILL) after a random while, some
-of them when they are done. The gallery must then open, pass every checksum,
-and hold all of the items of before or all of those of after, with what belongs to them; the next
-round goes on with what it holds.
+of them when they are done. The gallery must then open, pass every checksum, and hold all of the
+items of before or all of those of after, with what belongs to them; the next round goes on with
+what it holds.
 """
 
 from __future__ import annotations

@@ -74,10 +74,7 @@ def extra(name: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ExtraMissing(
-            f"this command needs the package {error.name}: install hashsearch with its extra, "
-            f"`pip install '.[{name}]'` in its clone"
-        ) from error
+        raise ExtraMissing.of("this command", error.name, name) from error
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -121,12 +121,9 @@ def _tell_built(
 ) -> None:
     from hashsearch import console
 
-    for each in skipped:
-        click.echo(console.printable(f"Skipped {each.reason}"), err=True)
+    records = _tell_skipped(skipped)
     if as_json:
-        print_json(
-            {"gallery": str(path), "items": len(built), "skipped": [vars(each) for each in skipped]}
-        )
+        print_json({"gallery": str(path), "items": len(built), "skipped": records})
     else:
         left_out = f", {len(skipped)} skipped" if skipped else ""
         hint = f"Try `hashsearch query IMAGE{_option_to_find(path, indexes)}`."
@@ -172,15 +169,8 @@ def add(
         )
         changed = opened.merged(result.gallery)
         writer.write(changed.indexed(opened.indexes))
-    for skipped in result.skipped:
-        click.echo(console.printable(f"Skipped {skipped.reason}"), err=True)
-    _tell_change(
-        path,
-        opened,
-        changed,
-        {"added": len(result.gallery), "skipped": [vars(each) for each in result.skipped]},
-        as_json=as_json,
-    )
+    facts = {"added": len(result.gallery), "skipped": _tell_skipped(result.skipped)}
+    _tell_change(path, opened, changed, facts, as_json=as_json)
 
 
 @click.command(short_help="Remove items from a gallery.")
@@ -302,6 +292,15 @@ def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
         raise GalleryDamaged(
             f"{path}: {', '.join(damaged)} damaged; rebuild it with `hashsearch build-index`"
         )
+
+
+def _tell_skipped(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
+    """Say on standard error what was skipped; the same for a document."""
+    from hashsearch import console
+
+    for each in skipped:
+        click.echo(console.printable(f"Skipped {each.reason}"), err=True)
+    return [vars(each) for each in skipped]
 
 
 def _tell_change(

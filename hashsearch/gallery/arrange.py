@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from hashsearch.codes import check_bit_counts, check_codes, split_codes
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.content import Content
+from hashsearch.gallery.content import Content, now
 from hashsearch.gallery.hamming_index import serialised_indexes
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def arrange(
         n_distinct=len(distinct),
         encoder_fingerprint=encoder_fingerprint or None,
         encoder_name=encoder_name or None,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        created=now(),
         datasets=datasets,
     )
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
+from hashsearch.gallery.content import find_sorted, now
 from hashsearch.gallery.hamming_index import serialised_indexes
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def selected(content: Content, keep: npt.NDArray[np.bool_]) -> Content:
         content,
         n_items=len(rows),
         n_distinct=int(remain.sum()),
-        created=_now(),
+        created=now(),
         datasets=_Lazy(makers),
         file_bytes=None,
     )
@@ -114,8 +114,7 @@ def merged(old: Content, new: Content) -> Content:
     old_ids, new_ids = _of_one_width(old.datasets["items/id"], new.datasets["items/id"])
     before = old.ids_before(new.datasets["items/id"])
     old_codes, new_codes = (_as_texts(each.datasets["codes/distinct"]) for each in (old, new))
-    place = np.searchsorted(old_codes, new_codes)
-    known = old_codes[np.minimum(place, len(old_codes) - 1)] == new_codes
+    place, known = find_sorted(old_codes, new_codes)
     # Rows in order as numbers: the code, of which new ones lie between the old, then the id.
     old_place = np.repeat(2 * np.arange(old.n_distinct) + 1, old.items_per_code)
     new_place = np.repeat(2 * place + known, new.items_per_code)
@@ -153,7 +152,7 @@ def merged(old: Content, new: Content) -> Content:
         old,
         n_items=old.n_items + new.n_items,
         n_distinct=len(datasets["codes/distinct"]),
-        created=_now(),
+        created=now(),
         datasets=datasets,
         path=None,
         file_bytes=None,
@@ -169,7 +168,7 @@ def compacted(content: Content) -> Content:
         if name in datasets:
             width = int(np.char.str_len(datasets[name]).max())
             datasets[name] = datasets[name].astype(f"S{max(width, 1)}")
-    return replace(content, created=_now(), datasets=datasets, file_bytes=None)
+    return replace(content, created=now(), datasets=datasets, file_bytes=None)
 
 
 def indexed(content: Content, kinds: Iterable[str]) -> Content:
@@ -192,10 +191,6 @@ def _selected_labels(old: Mapping[str, Column], rows: Rows) -> dict[str, Callabl
         "items/label": lambda: place[label],
         "labels/name": lambda: old["labels/name"][used],
     }
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _of_one_width(*columns: Column) -> list[Column]:

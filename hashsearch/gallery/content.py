@@ -20,6 +20,7 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Content", "HasContent", "utf8"]
+__all__ = ["Content", "HasContent", "find_sorted", "now", "utf8"]
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,7 @@ class Content:
         Raises:
             ArgumentError: one is in the gallery.
         """
-        before = np.searchsorted(self._sorted_ids, ids)
-        taken = self._sorted_ids[np.minimum(before, self.n_items - 1)] == ids
+        before, taken = find_sorted(self._sorted_ids, ids)
         if taken.any():
             first = ids[taken.argmax()].decode()
             raise ArgumentError(
@@ -110,8 +110,7 @@ class Content:
             ArgumentError: ``strict``, and an id is not in the gallery.
         """
         wanted = utf8(ids)
-        place = np.minimum(np.searchsorted(self._sorted_ids, wanted), self.n_items - 1)
-        found = self._sorted_ids[place] == wanted
+        place, found = find_sorted(self._sorted_ids, wanted)
         if strict and not found.all():
             first = ids[int(found.argmin())]
             raise ArgumentError(
@@ -189,6 +188,23 @@ class HasContent(Protocol):
     def content(self) -> Content:
         """The facts and arrays to write."""
         ...
+
+
+def find_sorted(
+    ascending: npt.NDArray[Any], wanted: npt.NDArray[Any]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Where values stand in an ascending array that is not empty, or would stand.
+
+    Returns:
+        ``int64 (m,)``, how many come before each, and ``bool (m,)``, whether it is there.
+    """
+    before = np.searchsorted(ascending, wanted)
+    return before, ascending[np.minimum(before, len(ascending) - 1)] == wanted
+
+
+def now() -> str:
+    """The time of making, as a gallery holds it: ISO 8601, UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def utf8(ids: Sequence[str]) -> npt.NDArray[Any]:

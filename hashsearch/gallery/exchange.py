@@ -227,10 +227,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow.parquet  # noqa: PLC0415 - an extra, and slow to import
     except ModuleNotFoundError as error:
-        raise ExtraMissing(
-            "Parquet needs the package pyarrow: install hashsearch with its extra, "
-            "`pip install '.[parquet]'` in its clone"
-        ) from error
+        raise ExtraMissing.of("Parquet", error.name, "parquet") from error
     return pyarrow
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from hashsearch.encoder import Encoder
-from hashsearch.errors import ArgumentError, CodesError, DatasetError, EncoderMismatch
+from hashsearch.errors import ArgumentError, CodesError, DatasetError, EncoderMismatch, ExtraMissing
 from hashsearch.gallery import Gallery, export_gallery, import_gallery
 
 if TYPE_CHECKING:
@@ -136,6 +137,16 @@ def test_the_encoder_that_made_the_codes(tmp_path: Path, encoder_file: Path) -> 
     export_gallery(gallery(), tmp_path / "shop")
     with pytest.raises(EncoderMismatch, match="holds codes of encoder ffffffffffff, not of"):
         import_gallery(tmp_path / "shop", encoder=encoder)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ExtraMissing, match=r"Parquet needs the package pyarrow.*\[parquet\]"):
+        export_gallery(gallery(), tmp_path / "x.parquet")
+    with pytest.raises(ExtraMissing, match=r"Parquet needs the package pyarrow"):
+        import_gallery(tmp_path / "x.parquet")
 
 
 def refused(path: Path, **arguments: Any) -> str:
