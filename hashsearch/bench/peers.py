@@ -18,7 +18,7 @@ from hashsearch.bench.latency import search_times, summarise
 from hashsearch.codes import split_codes
 from hashsearch.errors import GalleryError
 from hashsearch.gallery import INDEX_KINDS, Gallery, Matches, search_threads
-from hashsearch.gallery.hamming_index import readable
+from hashsearch.gallery.faiss_indexes import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

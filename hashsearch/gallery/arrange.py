@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from hashsearch.codes import check_bit_counts, check_codes, split_codes
 from hashsearch.errors import ArgumentError
 from hashsearch.gallery.content import Content, now
-from hashsearch.gallery.hamming_index import serialised_indexes
+from hashsearch.gallery.hamming_index import index_datasets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ def arrange(
     thumbnails: Sequence[bytes | None] | None,
     encoder_fingerprint: str | None,
     encoder_name: str | None,
-    indexes: Sequence[str],
+    indexes: Sequence[str] | None,
 ) -> Content:
     """Sort the items by semantic code, then by id, and index the distinct codes.
 
@@ -43,14 +44,20 @@ def arrange(
     semantic, fine = split_codes(codes, n_bits)
     id_column = _default_ids(n_items) if ids is None else _id_column(ids, n_items)
 
-    by_id = _order(id_column.view(np.uint8).reshape(n_items, -1))
-    order = by_id[_order(semantic[by_id])]
+    by_id = np.lexsort(_sort_words(id_column.view(np.uint8).reshape(n_items, -1)))
     id_rank = np.empty(n_items, np.uint32)
     id_rank[by_id] = np.arange(n_items, dtype=np.uint32)
-    semantic = semantic[order]
-    changes = np.any(semantic[1:] != semantic[:-1], axis=1)
+    words = _sort_words(semantic)[:, by_id]
+    by_code = np.lexsort(words)
+    order = by_id[by_code]
+    del by_id
+    changes = np.zeros(n_items - 1, bool)
+    for word in words:
+        ordered = word[by_code]
+        changes |= ordered[1:] != ordered[:-1]
+    del words, by_code, ordered
     begins = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    distinct = np.ascontiguousarray(semantic[begins])
+    distinct = semantic[order[begins]]
 
     datasets: dict[str, npt.NDArray[Any]] = {
         "codes/distinct": distinct,
@@ -67,7 +74,7 @@ def arrange(
         datasets["items/path"] = column[order]
     if thumbnails is not None:
         datasets.update(_thumbnail_columns(thumbnails, order))
-    datasets.update(serialised_indexes(distinct, indexes))
+    datasets.update(index_datasets(distinct, indexes))
     return Content(
         n_bits=n_bits,
         fine_bits=fine_bits,
@@ -80,17 +87,33 @@ def arrange(
     )
 
 
-def _order(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """The stable order of ``uint8 (n, width)`` by their bytes, the first byte first."""
+def _sort_words(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
+    """``uint8 (n, width)`` as numbers that are ordered like the bytes, the first byte first.
+
+    Returns:
+        ``uint64 (ceil(width / 8), n)``, the last word first, as ``np.lexsort`` wants them.
+    """
     n_texts, width = texts.shape
     padded = np.zeros((n_texts, -(-width // 8) * 8), np.uint8)
     padded[:, :width] = texts
-    words = padded.view(">u8").astype(np.uint64).T
-    return np.lexsort(words[::-1])
+    words = padded.view(np.uint64)
+    if sys.byteorder == "little":
+        words.byteswap(inplace=True)
+    return words.T[::-1]
 
 
 def _default_ids(n_items: int) -> npt.NDArray[Any]:
-    return np.arange(n_items).astype(f"S{len(str(n_items - 1))}")
+    """``S (n)``: "0", "1", ...; ``np.arange(n).astype("S")`` takes several times as long."""
+    width = len(str(n_items - 1))
+    digits = np.zeros((n_items, width), np.uint8)
+    for length in range(1, width + 1):
+        first, end = 10 ** (length - 1) if length > 1 else 0, min(10**length, n_items)
+        number = np.arange(first, end)
+        for place in reversed(range(length)):
+            tens = number // 10
+            digits[first:end, place] = number - 10 * tens + ord("0")
+            number = tens
+    return digits.view(f"S{width}")[:, 0]
 
 
 def _id_column(ids: Sequence[str], n_items: int) -> npt.NDArray[Any]:

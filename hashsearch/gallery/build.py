@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError, DatasetError, ImageError
 from hashsearch.gallery.gallery import Gallery
-from hashsearch.gallery.hamming_index import INDEX_KINDS
 from hashsearch.images import Preprocessing, read_image, thumbnail, to_pixels
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def build(
     encoder: Encoder,
     *,
     thumbnails: bool = True,
-    indexes: Sequence[str] = INDEX_KINDS,
+    indexes: Sequence[str] | None = None,
     batch_size: int = 256,
     on_progress: Callable[[int], None] | None = None,
 ) -> BuildResult:

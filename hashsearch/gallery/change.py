@@ -1,8 +1,8 @@
 """Some of the items of a gallery, or further ones: its next generation, or a view to search.
 
 All work on the sorted arrays of :mod:`hashsearch.gallery.content` and keep them sorted:
-nothing is sorted anew but what comes in. The result holds no FAISS index; who writes it
-adds those that it is to have (:func:`indexed`).
+nothing is sorted anew but what comes in. The result holds nothing that searches the
+codes but the codes; who writes it adds that (:func:`indexed`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
 from hashsearch.gallery.content import find_sorted, now
-from hashsearch.gallery.hamming_index import serialised_indexes
+from hashsearch.gallery.hamming_index import index_datasets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from hashsearch.gallery.content import Content
 
@@ -171,12 +171,14 @@ def compacted(content: Content) -> Content:
     return replace(content, created=now(), datasets=datasets, file_bytes=None)
 
 
-def indexed(content: Content, kinds: Iterable[str]) -> Content:
-    """The same items with FAISS indexes of these kinds, as they are to be written."""
+def indexed(content: Content, kinds: Sequence[str] | None) -> Content:
+    """The same items with what searches their codes, as they are to be written."""
     datasets = {
-        name: content.datasets[name] for name in content.datasets if not name.startswith("faiss/")
+        name: content.datasets[name]
+        for name in content.datasets
+        if not name.startswith(("faiss/", "mih/"))
     }
-    datasets.update(serialised_indexes(datasets["codes/distinct"], kinds))
+    datasets.update(index_datasets(datasets["codes/distinct"], kinds))
     return replace(content, datasets=datasets, file_bytes=None)
 
 

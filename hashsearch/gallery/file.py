@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from hashsearch.errors import GalleryError, GalleryMissing
 from hashsearch.gallery.content import Content
+from hashsearch.gallery.multi_index import n_offsets
 from hashsearch.gallery.seal import check_seal, damaged
 
 if TYPE_CHECKING:
@@ -183,6 +184,11 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
     for name in required:
         if name not in extents:
             raise damaged(path, f"it has no {name}")
+    if "mih/places" in extents:
+        tables, rest = divmod(extents["mih/places"].shape[0], n_distinct)
+        expected["mih/offsets"] = (n_offsets(content.n_bits, tables),)
+        if rest or not tables or "mih/offsets" not in extents:
+            raise damaged(path, "its hash tables are not of its codes")
     for name, shape in expected.items():
         if name in extents and extents[name].shape != shape:
             raise damaged(path, f"{name} is {extents[name].shape}, not {shape}")

@@ -15,8 +15,9 @@ from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.change import compacted, indexed, merged, selected
 from hashsearch.gallery.content import utf8
+from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
-from hashsearch.gallery.hamming_index import INDEX_KINDS, Ball, HammingIndex, check_index
+from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.writer import writing
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from hashsearch.gallery.writer import Writer
 
 __all__ = ["Gallery", "changing"]
+
+_NO_ROWS, _NO_BITS = np.zeros(0, np.int64), np.zeros(0, np.int32)
+_NOTHING = Ranked(_NO_ROWS, _NO_ROWS, _NO_BITS, _NO_BITS)
 
 
 class Gallery:
@@ -66,7 +70,7 @@ class Gallery:
         thumbnails: Sequence[bytes | None] | None = None,
         encoder_fingerprint: str | None = None,
         encoder_name: str | None = None,
-        indexes: Sequence[str] = INDEX_KINDS,
+        indexes: Sequence[str] | None = None,
     ) -> Gallery:
         """A gallery in memory, of codes from anywhere.
 
@@ -80,8 +84,9 @@ class Gallery:
             thumbnails: a small picture of each as JPEG bytes, or None.
             encoder_fingerprint: SHA-256 of the encoder that made the codes, if one did.
             encoder_name: its name.
-            indexes: FAISS indexes to store, some of ``flat``, ``hash``, ``multihash``. A search
-                that names one that is not stored builds it first.
+            indexes: FAISS indexes to store, some of ``flat``, ``hash``, ``multihash``; None: all
+                where the distinct codes are few. A search that names one that is not stored
+                builds it first. Hash tables of our own are stored where codes are many.
 
         Raises:
             CodesError: codes of another shape, dtype or width.
@@ -223,6 +228,7 @@ class Gallery:
             "searched_bytes_per_item": searched / len(self),
             "file_bytes": content.file_bytes,
             "file_bytes_per_item": content.file_bytes and content.file_bytes / len(self),
+            "search": self._hamming_index.choice,
             "indexes": {kind: sizes[f"faiss/{kind}"] for kind in self.indexes},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
             "labels": dict(zip(names, per_label, strict=True)),
@@ -305,8 +311,11 @@ class Gallery:
         """
         return Gallery(compacted(self.content))
 
-    def indexed(self, indexes: Sequence[str] = INDEX_KINDS) -> Gallery:
-        """The same items with these FAISS indexes, and no others, to be saved with them.
+    def indexed(self, indexes: Sequence[str] | None = None) -> Gallery:
+        """The same items with what searches them quickly, to be saved with it.
+
+        Args:
+            indexes: as for :meth:`from_codes`.
 
         Raises:
             ArgumentError: an unknown kind.
@@ -325,7 +334,7 @@ class Gallery:
             codes: ``uint8 (q, (n_bits + fine_bits) // 8)``.
             k: how many; a smaller gallery gives all it has.
             radius: of the ball, in bits of the semantic code; ``distance <= radius`` is inside.
-            index: ``auto``, ``flat``, ``hash`` or ``multihash``.
+            index: ``auto`` or the name of another way to search; see :data:`SEARCHES`.
 
         Raises:
             CodesError: codes of another shape, dtype or width.
@@ -342,7 +351,7 @@ class Gallery:
             codes: ``uint8 (q, (n_bits + fine_bits) // 8)``.
             radius: in bits of the semantic code; ``distance <= radius`` is inside.
             limit: the best how many of each ball; None: all; 0: only ``ball_size``.
-            index: ``auto``, ``flat``, ``hash`` or ``multihash``.
+            index: ``auto`` or the name of another way to search; see :data:`SEARCHES`.
 
         Raises:
             CodesError: codes of another shape, dtype or width.
@@ -354,7 +363,10 @@ class Gallery:
 
     @cached_property
     def _hamming_index(self) -> HammingIndex:
-        return HammingIndex(self.content.datasets["codes/distinct"], self.content.datasets)
+        content = self.content
+        return HammingIndex(
+            content.datasets["codes/distinct"], content.items_per_code, content.datasets
+        )
 
     @cached_property
     def _ranking(self) -> Ranking:
@@ -378,35 +390,36 @@ class Gallery:
         fine_queries = fine_words(np.ascontiguousarray(fine)) if self.fine_bits else None
         wanted = min(limit, len(self)) if widen and limit is not None else 0
 
-        ball_size = np.zeros(len(codes), np.int64)
+        ball_size: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
         ranked: list[Ranked] = []
-        for query, ball in enumerate(self._hamming_index.balls(semantic, radius, index)):
-            ball_size[query] = size = self.content.items_per_code[ball.place].sum()
-            if limit == 0:
-                continue
-            reach = self._widened(semantic[query], wanted) if size < wanted else ball
-            fine_query = None if fine_queries is None else fine_queries[query]
-            ranked.append(self._ranking.best(reach, min(radius, self.n_bits), fine_query, limit))
-        offsets = np.zeros(len(codes) + 1, np.int64)
-        if ranked:
-            np.cumsum([len(each.row) for each in ranked], out=offsets[1:])
+        done = 0
+        for balls in self._hamming_index.around(semantic, radius, wanted, index):
+            some = slice(done, done + len(balls.limits) - 1)
+            done = some.stop
+            ball_size.append(self._ball_sizes(balls, radius))
+            if limit != 0:
+                fine_some = None if fine_queries is None else fine_queries[some]
+                ranked.append(self._ranking.best(balls, min(radius, self.n_bits), fine_some, limit))
         joined = _joined(ranked)
+        offsets = np.zeros(len(codes) + 1, np.int64)
+        np.cumsum(joined.held, out=offsets[1 : len(joined.held) + 1])
         return Matches(
             offsets=offsets,
             rows=joined.row,
             distance=joined.distance,
             full_distance=joined.full_distance,
-            ball_size=ball_size,
+            ball_size=np.concatenate(ball_size),
             radius=radius,
             _content=self.content,
         )
 
-    def _widened(self, semantic_query: npt.NDArray[np.uint8], wanted: int) -> Ball:
-        """The smallest ball around a query that holds ``wanted`` items or more."""
-        distance = self._hamming_index.distances(semantic_query)
-        held = np.bincount(distance, weights=self.content.items_per_code).cumsum()
-        place = np.flatnonzero(distance <= np.searchsorted(held, wanted))
-        return Ball(place, distance[place].astype(np.int64))
+    def _ball_sizes(self, balls: Balls, radius: int) -> npt.NDArray[np.int64]:
+        """How many items lie within the radius of each query, ``int64 (q,)``."""
+        items = np.where(balls.distance <= radius, self.content.items_per_code[balls.place], 0)
+        if len(balls.limits) == 2:
+            return np.array([items.sum()])
+        held: npt.NDArray[np.int64] = np.append(0, np.cumsum(items))[balls.limits]
+        return np.diff(held)
 
 
 @contextmanager
@@ -424,10 +437,9 @@ def changing(path: str | os.PathLike[str]) -> Iterator[tuple[Gallery, Writer]]:
 
 def _joined(ranked: list[Ranked]) -> Ranked:
     """What was found for each query, one after another."""
-    if len(ranked) == 1:
-        return ranked[0]
-    nothing = Ranked(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int32))
-    return Ranked(*map(np.concatenate, zip(nothing, *ranked, strict=True)))
+    if len(ranked) > 1:
+        return Ranked(*map(np.concatenate, zip(*ranked, strict=True)))
+    return ranked[0] if ranked else _NOTHING
 
 
 def _whole(value: int, name: str, least: int) -> int:

@@ -1,109 +1,92 @@
-"""Which distinct semantic codes lie within a radius: FAISS, and a plain pass.
+"""Which distinct semantic codes lie within a radius, or are the nearest ones.
 
-Every answer is complete. ``hash`` looks in the buckets whose first ``b`` bits differ from
-the query's in at most ``nflip`` places, and so is complete for a radius up to ``nflip``;
-``multihash`` does so in ``m`` tables over disjoint bits, and a code within
-``m * (nflip + 1) - 1`` is then found in one table at least (Norouzi, Punjani & Fleet 2014,
-"Fast Exact Search in Hamming Space with Multi-Index Hashing"). ``nflip`` is set to what
-the radius asks for; where that costs more probes than there are codes, ``flat`` answers.
+Every answer is complete, whichever way it is found: by a ``scan``, which compares the query with
+all codes; by multi-index hashing, ``mih``, certified for the radius (see :mod:`.multi_index`); or
+by one of FAISS's indexes (see :mod:`.faiss_indexes`). ``auto`` scans where the codes are few. Of
+many codes, it counts for each query what the buckets hold that it is to look in, and scans only if
+to compare all that would take longer.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-import threading
-from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
+from hashsearch.gallery.faiss_indexes import INDEX_KINDS, FaissIndexes, serialised_indexes
+from hashsearch.gallery.multi_index import (
+    Candidates,
+    MultiIndex,
+    code_words,
+    distances,
+    table_datasets,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = [
-    "INDEX_KINDS",
-    "Ball",
-    "HammingIndex",
-    "check_index",
-    "readable",
-    "search_threads",
-    "serialised_indexes",
-]
+__all__ = ["SEARCHES", "Balls", "HammingIndex", "check_index", "index_datasets"]
 
-INDEX_KINDS = ("flat", "hash", "multihash")
-"""The FAISS indexes that a gallery file can hold."""
+Integers = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 
+SEARCHES = ("auto", "scan", "mih", *INDEX_KINDS)
+"""The ways to search that can be named: the best of our own, each of these, each of FAISS's."""
+
+_FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least search in tables
+_QUERIES_AT_ONCE = 256
 _RESULTS_AT_ONCE = 1 << 22
+_PROBES_AT_ONCE = 1 << 18
+_SAMPLE = 1 << 13
 
 
-class Ball(NamedTuple):
-    """The distinct codes around one query: their places, ascending, and distances in bits.
+class Balls(NamedTuple):
+    """The distinct codes around some queries: ``limits[i]:limits[i + 1]`` are those of query ``i``.
 
-    ``place`` is ``int64 (found,)``, ``distance`` ``int64 (found,)``.
+    All are ``int64``: ``limits (q + 1,)``, ``place (found,)`` and ``distance (found,)``, in bits.
     """
 
-    place: npt.NDArray[np.int64]
-    distance: npt.NDArray[np.int64]
-
-
-class _Found(NamedTuple):
-    """What FAISS found: query ``i`` has ``limits[i]:limits[i + 1]`` of the other arrays."""
-
-    limits: npt.NDArray[np.uint64]
-    distance: npt.NDArray[np.float32]
-    place: npt.NDArray[np.int64]
+    limits: Integers
+    place: Integers
+    distance: Integers
 
 
 def check_index(index: str) -> None:
     """Refuse an index that does not exist.
 
     Raises:
-        ArgumentError: neither ``auto`` nor one of :data:`INDEX_KINDS`.
+        ArgumentError: none of :data:`SEARCHES`.
     """
-    if index not in ("auto", *INDEX_KINDS):
-        raise ArgumentError(f"index must be auto, {', '.join(INDEX_KINDS)}, not {index!r}")
+    if index not in SEARCHES:
+        raise ArgumentError(f"index must be {', '.join(SEARCHES)}, not {index!r}")
 
 
-def serialised_indexes(
-    distinct: npt.NDArray[np.uint8], kinds: Iterable[str]
-) -> dict[str, npt.NDArray[np.uint8]]:
-    """Indexes over the distinct codes as FAISS serialises them.
+def index_datasets(
+    distinct: npt.NDArray[np.uint8], kinds: Sequence[str] | None
+) -> dict[str, npt.NDArray[Any]]:
+    """What is stored beside the distinct codes to search them: hash tables, FAISS indexes.
 
     Args:
         distinct: ``uint8 (u, n_bits // 8)``.
-        kinds: some of :data:`INDEX_KINDS`.
+        kinds: FAISS's, some of :data:`INDEX_KINDS`; None: all where the codes are few, and none
+            where they would take more room than the codes.
 
     Returns:
-        ``faiss/<kind>`` to ``uint8 (bytes,)``. A kind that FAISS cannot serialise without
-        loss is left out; a search that names it builds it then.
+        ``mih/...``, where there are codes enough that it pays, and ``faiss/<kind>``.
 
     Raises:
         ArgumentError: an unknown kind.
     """
-    datasets = {}
-    for kind in kinds:
-        if kind not in INDEX_KINDS:
-            raise ArgumentError(f"indexes must be some of {', '.join(INDEX_KINDS)}, not {kind!r}")
-        if kind == "multihash" and _loses_codes(distinct):
-            continue
-        datasets[f"faiss/{kind}"] = _faiss().serialize_index_binary(_build(kind, distinct))
-    return datasets
-
-
-@contextmanager
-def search_threads(count: int) -> Iterator[None]:
-    """Let FAISS use this many threads while the body runs."""
-    faiss = _faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+    few = len(distinct) < _FEW_CODES
+    datasets = {} if few else table_datasets(code_words(distinct), 8 * distinct.shape[1])
+    if kinds is None:
+        kinds = INDEX_KINDS if few else ()
+    return datasets | serialised_indexes(distinct, kinds)
 
 
 class HammingIndex:
@@ -111,154 +94,196 @@ class HammingIndex:
 
     Args:
         distinct: ``uint8 (u, n_bits // 8)``, all different.
-        datasets: where ``faiss/<kind>`` may lie, serialised over the same codes.
+        items_per_code: ``int64 (u,)``.
+        datasets: where those of :func:`index_datasets` may lie.
     """
 
     def __init__(
-        self, distinct: npt.NDArray[np.uint8], datasets: Mapping[str, npt.NDArray[Any]]
+        self,
+        distinct: npt.NDArray[np.uint8],
+        items_per_code: Integers,
+        datasets: Mapping[str, npt.NDArray[Any]],
     ) -> None:
-        self._distinct = distinct
+        self._items_per_code = items_per_code
+        self._n_items = int(items_per_code.sum())
+        self._n_bits = 8 * distinct.shape[1]
+        self._words = code_words(distinct)
         self._datasets = datasets
-        self._words = _words(distinct)
-        self._indexes: dict[str, Any] = {}
-        # nflip is a property of the index, not of the call: one search at a time sets it.
-        self._lock = threading.Lock()
+        self._faiss = FaissIndexes(distinct, datasets)
 
-    def balls(self, queries: npt.NDArray[np.uint8], radius: int, index: str) -> Iterator[Ball]:
-        """The ball of every query, in turn.
+    @property
+    def choice(self) -> str:
+        """What ``auto`` does, and why, in one line."""
+        n_codes = self._words.shape[1]
+        if "mih/places" not in self._datasets:
+            few = "few enough to compare with" if n_codes < _FEW_CODES else "no tables of"
+            return f"scan: {n_codes:,} distinct codes, {few} each query"
+        tables = self._multi_index.n_tables
+        return (
+            f"mih: {n_codes:,} distinct codes in {tables} tables of about "
+            f"{self._n_bits // tables} bits; a scan where those hold more than it would compare"
+        )
+
+    def around(
+        self, queries: npt.NDArray[np.uint8], radius: int, wanted: int, index: str
+    ) -> Iterator[Balls]:
+        """The codes within a radius of the queries, a few queries at a time, in their order.
 
         Args:
             queries: ``uint8 (q, n_bits // 8)``.
             radius: in bits, at least 0; codes at this distance belong to the ball.
-            index: ``auto`` or one of :data:`INDEX_KINDS`.
+            wanted: a ball that holds fewer items is widened until it holds so many; no more
+                than there are.
+            index: one of :data:`SEARCHES`.
         """
-        radius = min(radius, 8 * self._distinct.shape[1])
-        if index == "auto":
-            # Measured on one core with 22,000 distinct 48-bit codes, radius 2: the plain
-            # pass 27 us a query, IndexBinaryFlat 90 to 110 us (6 bytes fit none of its
-            # fast widths), and importing FAISS costs a cold start 90 ms.
-            for query in queries:
-                distance = self.distances(query)
-                place = np.flatnonzero(distance <= radius)
-                yield Ball(place, distance[place].astype(np.int64))
-            return
-        step = max(1, min(256, _RESULTS_AT_ONCE // len(self._distinct)))
-        for begin in range(0, len(queries), step):
-            chunk = readable(queries[begin : begin + step])
-            found = self._range_search(chunk, radius, index)
-            limits = found.limits.tolist()
-            for first, last in itertools.pairwise(limits):
-                order = np.argsort(found.place[first:last])
-                yield Ball(
-                    found.place[first:last][order],
-                    found.distance[first:last][order].astype(np.int64),
-                )
+        radius = min(radius, self._n_bits)
+        if index in INDEX_KINDS:
+            yield from self._by_faiss(queries, radius, wanted, index)
+        elif index == "mih" or (index == "auto" and "mih/places" in self._datasets):
+            forced = index == "mih"
+            yield from self._by_tables(
+                code_words(queries), radius, wanted, whatever_it_costs=forced
+            )
+        else:
+            yield from self._by_scan(code_words(queries), radius, wanted)
 
-    def distances(self, query: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8 | np.int64]:
-        """The distance of every distinct code to one query.
+    def _by_scan(self, queries: Words, radius: int, wanted: int) -> Iterator[Balls]:
+        found: list[_Ball] = []
+        results = 0
+        for query in queries.T:
+            found.append(self._scan(query, radius, wanted))
+            results += len(found[-1].place)
+            if len(found) == _QUERIES_AT_ONCE or results > _RESULTS_AT_ONCE:
+                yield _together(found)
+                found, results = [], 0
+        if found:
+            yield _together(found)
+
+    def _scan(self, query: Words, radius: int, wanted: int) -> _Ball:
+        distance = distances(self._words, query)
+        place = np.flatnonzero(distance <= radius)
+        if wanted and self._items_per_code[place].sum() < wanted:
+            place = np.flatnonzero(distance <= self._bound(distance, wanted))
+            held = _held(distance[place], self._items_per_code[place])
+            place = place[distance[place] <= np.searchsorted(held, wanted)]
+        return _Ball(place, distance[place].astype(np.int64))
+
+    def _bound(self, distance: npt.NDArray[Any], wanted: int) -> int:
+        """A radius that holds so many items: what holds them among a few codes is enough."""
+        for step in (max(1, len(distance) // _SAMPLE), 1):
+            held = _held(distance[::step], self._items_per_code[::step])
+            if held[-1] >= wanted:
+                break
+        return int(np.searchsorted(held, wanted))
+
+    def _by_tables(
+        self, queries: Words, radius: int, wanted: int, *, whatever_it_costs: bool
+    ) -> Iterator[Balls]:
+        tables = self._multi_index
+        codes = wanted * len(self._items_per_code) / self._n_items
+        # By chance there may be fewer than expected, which would cost a search in vain.
+        flips = tables.flips(radius, codes + math.sqrt(codes))
+        step = min(_QUERIES_AT_ONCE, max(1, _PROBES_AT_ONCE // tables.n_probes(flips)))
+        for begin in range(0, queries.shape[1], step):
+            some = queries[:, begin : begin + step]
+            yield self._looked_up(some, radius, wanted, flips, whatever_it_costs=whatever_it_costs)
+
+    def _looked_up(
+        self, queries: Words, radius: int, wanted: int, flips: int, *, whatever_it_costs: bool
+    ) -> Balls:
+        """The balls of a few queries: more flips as long as tables cost less than a scan."""
+        tables = self._multi_index
+        n_queries = queries.shape[1]
+        parts: list[Candidates] = []
+        left, to_scan = np.arange(n_queries), np.zeros(n_queries, bool)
+        while len(left) and tables.is_affordable(flips):
+            certified = tables.certified(flips) if wanted else radius
+            found, answered = tables.search(
+                queries[:, left], flips, certified, whatever_it_costs=whatever_it_costs
+            )
+            done = answered
+            if wanted:
+                reach = self._reaches(found, len(left), radius, wanted, certified)
+                done = answered & (reach <= certified)
+                keep = done[found.query] & (found.distance <= reach[found.query])
+                found = Candidates(*(column[keep] for column in found))
+            parts.append(found._replace(query=left[found.query]))
+            to_scan[left[~answered]] = True
+            left = left[answered & ~done]
+            flips += 1
+        to_scan[left] = True
+        for number in np.flatnonzero(to_scan).tolist():
+            ball = self._scan(queries[:, number], radius, wanted)
+            parts.append(Candidates(np.full(len(ball.place), number), *ball))
+        query, place, distance = _joined(parts)
+        return Balls(np.searchsorted(query, np.arange(n_queries + 1)), place, distance)
+
+    def _reaches(
+        self, found: Candidates, n_queries: int, radius: int, wanted: int, certified: int
+    ) -> Integers:
+        """How far to go for ``wanted`` items, ``int64 (q,)``, in bits.
 
         Args:
-            query: ``uint8 (n_bits // 8,)``.
-
-        Returns:
-            ``uint8 (u,)`` or ``int64 (u,)``, in bits.
+            found: all codes within the certified radius of each query.
+            n_queries: how many they are.
+            radius: in bits; so far at least.
+            wanted: how many items are enough.
+            certified: in bits; the answer is more where what was found is not enough.
         """
-        query_words = _words(query[None])[:, 0]
-        if len(self._words) == 1:
-            bits: npt.NDArray[np.uint8] = np.bitwise_count(self._words[0] ^ query_words[0])
-            return bits
-        distance = np.zeros(len(self._distinct), np.int64)
-        for words, query_word in zip(self._words, query_words, strict=True):
-            distance += np.bitwise_count(words ^ query_word)
-        return distance
+        cell = found.query * (certified + 1) + found.distance
+        items = self._items_per_code[found.place]
+        at = np.bincount(cell, weights=items, minlength=n_queries * (certified + 1))
+        held = at.reshape(n_queries, -1).cumsum(axis=1)
+        reach: Integers = np.maximum((held < wanted).sum(axis=1), radius)
+        return reach
 
-    def _range_search(self, queries: npt.NDArray[np.uint8], radius: int, kind: str) -> _Found:
-        if kind != "flat":
-            index = self._index(kind)
-            tables = index.nhash if kind == "multihash" else 1
-            # Above b there is nothing left to flip, and FAISS would search for ever.
-            flips = min(radius // tables, index.b)
-            probes = tables * sum(math.comb(index.b, flipped) for flipped in range(flips + 1))
-            if probes <= len(self._distinct):
-                with self._lock:
-                    index.nflip = flips
-                    return _range_search(index, queries, radius)
-        return _range_search(self._index("flat"), queries, radius)
+    def _by_faiss(
+        self, queries: npt.NDArray[np.uint8], radius: int, wanted: int, kind: str
+    ) -> Iterator[Balls]:
+        step = max(1, min(_QUERIES_AT_ONCE, _RESULTS_AT_ONCE // len(self._items_per_code)))
+        for begin in range(0, len(queries), step):
+            some = queries[begin : begin + step]
+            limits, distance, place = self._faiss.range_search(some, radius, kind)
+            found = []
+            for number, (first, last) in enumerate(itertools.pairwise(limits.tolist())):
+                ball = _Ball(place[first:last], distance[first:last].astype(np.int64))
+                if wanted and self._items_per_code[ball.place].sum() < wanted:
+                    ball = self._scan(code_words(some[number : number + 1])[:, 0], radius, wanted)
+                found.append(ball)
+            yield _together(found)
 
-    def _index(self, kind: str) -> Any:
-        with self._lock:
-            if kind not in self._indexes:
-                stored = self._datasets.get(f"faiss/{kind}")
-                if stored is None:
-                    self._indexes[kind] = _build(kind, self._distinct)
-                else:
-                    self._indexes[kind] = _faiss().deserialize_index_binary(stored)
-            return self._indexes[kind]
+    @cached_property
+    def _multi_index(self) -> MultiIndex:
+        stored = self._datasets
+        if "mih/places" not in stored:
+            stored = table_datasets(self._words, self._n_bits)
+        return MultiIndex(self._words, self._n_bits, stored)
 
 
-def _range_search(index: Any, queries: npt.NDArray[np.uint8], radius: int) -> _Found:
-    # FAISS finds what is nearer than its radius, not what is at it.
-    return _Found(*index.range_search(queries, radius + 1))
+class _Ball(NamedTuple):
+    """The distinct codes around one query; both ``int64 (found,)``."""
+
+    place: Integers
+    distance: Integers
 
 
-def _faiss() -> Any:
-    # A plain pass over the codes does without FAISS, and a cold start is sooner done.
-    import faiss  # noqa: PLC0415
-
-    return faiss
-
-
-def _build(kind: str, distinct: npt.NDArray[np.uint8]) -> Any:
-    faiss = _faiss()
-    n_bits = 8 * distinct.shape[1]
-    if kind == "flat":
-        index = faiss.IndexBinaryFlat(n_bits)
-    elif kind == "hash":
-        index = faiss.IndexBinaryHash(n_bits, min(16, n_bits))
-    else:
-        index = faiss.IndexBinaryMultiHash(n_bits, *_tables(n_bits, len(distinct)))
-    index.add(readable(distinct))
-    return index
+def _together(found: Sequence[_Ball]) -> Balls:
+    """The balls of some queries, at least one."""
+    if len(found) == 1:
+        return Balls(np.array([0, len(found[0].place)]), *found[0])
+    limits = np.cumsum([0, *(len(ball.place) for ball in found)])
+    return Balls(limits, *map(np.concatenate, zip(*found, strict=True)))
 
 
-def _tables(n_bits: int, n_distinct: int) -> tuple[int, int]:
-    """Number of multihash tables and bits of each.
-
-    About log2 of the number of codes, so that a bucket of evenly spread codes holds about
-    one (Norouzi et al. 2014, section 3.3); then as wide as ``n_bits`` allows.
-    """
-    about = min(16.0, max(8.0, math.log2(n_distinct)))
-    tables = max(1, round(n_bits / about))
-    return tables, n_bits // tables
+def _held(distance: npt.NDArray[Any], items: Integers) -> npt.NDArray[np.float64]:
+    """How many items lie within each distance, ascending, up to the largest."""
+    return np.bincount(distance, weights=items).cumsum()
 
 
-def _loses_codes(distinct: npt.NDArray[np.uint8]) -> bool:
-    """Whether FAISS's serialised multihash would lose codes.
-
-    It writes the length of a bucket with as many bits as an id takes. When the number of
-    codes is a power of two and one bucket holds them all, the length overflows to 0 and
-    the bucket comes back empty.
-    """
-    n_distinct, width = distinct.shape
-    if n_distinct & (n_distinct - 1):
-        return False
-    tables, bits = _tables(8 * width, n_distinct)
-    differing = np.unpackbits(
-        np.bitwise_or.reduce(distinct ^ distinct[0], axis=0), bitorder="little"
-    )[: tables * bits]
-    return not differing.reshape(tables, bits).any(axis=1).all()
-
-
-def readable(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A copy with slack behind it: FAISS reads 8 bytes at each code, past the last one's end."""
-    buffer = np.zeros(codes.size + 8, np.uint8)
-    buffer[: codes.size] = codes.ravel()
-    return buffer[: codes.size].reshape(codes.shape)
-
-
-def _words(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:
-    """``uint8 (n, width)`` to ``uint64 (ceil(width / 8), n)``, zeros behind the last bit."""
-    count, width = codes.shape
-    padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = codes
-    return np.ascontiguousarray(padded.view(np.uint64).T)
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    """What was found for some queries in several ways, by query."""
+    if len(parts) == 1:
+        return parts[0]
+    query, place, distance = map(np.concatenate, zip(*parts, strict=True))
+    order = np.argsort(query, kind="stable")
+    return Candidates(query[order], place[order], distance[order])

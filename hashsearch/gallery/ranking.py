@@ -9,6 +9,7 @@ they are sorted.
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hashsearch.gallery.content import Content
-    from hashsearch.gallery.hamming_index import Ball
+    from hashsearch.gallery.hamming_index import Balls
 
 __all__ = ["Ranked", "Ranking", "fine_words"]
 
@@ -28,14 +29,20 @@ Integers = npt.NDArray[np.integer[Any]]
 
 # Codes of so many items each, or more, have them read where they lie; else they are gathered.
 _LARGE_SLICE = 1024
+_FEW_ROWS = 1 << 16  # so many of several queries are sorted at once
 _FEW_KEYS = 4096  # from so many on, counting beats partitioning
 _ROWS_AT_ONCE = 1 << 14  # 8 bytes each: they fit a core's cache beside what is made of them
 _WORD_BITS = 63  # of a signed word
 
 
 class Ranked(NamedTuple):
-    """Items in order: rows ``int64 (m,)``, and distances in bits ``int32 (m,)``."""
+    """The items of ``q`` queries, those of one after those of another, each in order.
 
+    ``held`` is ``int64 (q,)``, how many each query has; rows are ``int64 (m,)``, and distances in
+    bits ``int32 (m,)``.
+    """
+
+    held: Rows
     row: Rows
     distance: npt.NDArray[np.int32]
     full_distance: npt.NDArray[np.int32]
@@ -109,27 +116,78 @@ class Ranking:
         self._step = content.n_bits + content.fine_bits + 1  # of the key, a bit outside the ball
         self._fine = fine_words(content.datasets["items/fine"]) if content.fine_bits else None
 
-    def best(self, ball: Ball, radius: int, fine_query: Words | None, limit: int | None) -> Ranked:
-        """The items of these distinct codes in the one order, or the first ``limit`` of them.
+    def best(
+        self, balls: Balls, radius: int, fine_queries: Words | None, limit: int | None
+    ) -> Ranked:
+        """The items around each query in the one order, or the first ``limit`` of them.
 
         Args:
-            ball: distinct codes and their distances; may reach past the radius.
+            balls: distinct codes and their distances; may reach past the radius.
             radius: in bits.
-            fine_query: the query's row of :func:`fine_words`; None without a fine code.
-            limit: how many at most, at least 1; None: all.
+            fine_queries: the rows of :func:`fine_words` of the queries; None without a fine code.
+            limit: how many at most of each, at least 1; None: all.
         """
-        begin, end = self._offsets[ball.place], self._offsets[ball.place + 1]
+        begin, end = self._offsets[balls.place], self._offsets[balls.place + 1]
         slices = _Slices(begin, end, np.cumsum(end - begin))
-        outside = np.maximum(ball.distance - radius, 0)
-        keys = self._keys(slices, outside * self._step + ball.distance, fine_query)
+        if len(balls.limits) == 2:
+            fine_query = None if fine_queries is None else fine_queries[0]
+            return self._of_one(slices, balls.distance, radius, fine_query, limit)
+        if slices.total <= _FEW_ROWS:
+            return self._of_some(slices, balls, radius, fine_queries, limit)
+        ranked = []
+        for number, (first, last) in enumerate(itertools.pairwise(balls.limits.tolist())):
+            fine_query = None if fine_queries is None else fine_queries[number]
+            begin, end = slices.begin[first:last], slices.end[first:last]
+            own = _Slices(begin, end, np.cumsum(end - begin))
+            ranked.append(self._of_one(own, balls.distance[first:last], radius, fine_query, limit))
+        return Ranked(*map(np.concatenate, zip(*ranked, strict=True)))
+
+    def _of_one(
+        self,
+        slices: _Slices,
+        distance: Rows,
+        radius: int,
+        fine_query: Words | None,
+        limit: int | None,
+    ) -> Ranked:
+        """What :meth:`best` gives of a single query."""
+        outside = np.maximum(distance - radius, 0)
+        keys = self._keys(slices, outside * self._step + distance, fine_query)
         if limit is None or limit >= len(keys):
-            row, far, key = self._all(slices, ball.distance, keys)
+            row, far, key = self._all(slices, distance, keys)
         else:
-            row, far, key = self._first(slices, ball.distance, keys, limit)
-        distance, full = far.astype(np.int32), key.astype(np.int32)
+            row, far, key = self._first(slices, distance, keys, limit)
+        near, full = far.astype(np.int32), key.astype(np.int32)
         if outside.any():
-            full -= np.maximum(distance - radius, 0) * self._step
-        return Ranked(row, distance, full)
+            full -= np.maximum(near - radius, 0) * self._step
+        return Ranked(np.array([len(row)]), row, near, full)
+
+    def _of_some(
+        self,
+        slices: _Slices,
+        balls: Balls,
+        radius: int,
+        fine_queries: Words | None,
+        limit: int | None,
+    ) -> Ranked:
+        """What :meth:`best` gives of many queries with few items each: all sorted at once."""
+        count = slices.end - slices.begin
+        row = np.repeat(slices.end - slices.reach, count) + np.arange(slices.total)
+        distance = np.repeat(balls.distance, count)
+        n_queries = len(balls.limits) - 1
+        query = np.repeat(np.repeat(np.arange(n_queries), np.diff(balls.limits)), count)
+        full = distance
+        if self._fine is not None and fine_queries is not None:
+            full = distance + _popcount(self._fine[row] ^ fine_queries[query])
+        key = np.maximum(distance - radius, 0) * self._step + full
+        order = np.lexsort((self._id_rank[row], key, query))
+        held = np.bincount(query, minlength=n_queries)
+        if limit is not None:
+            order = order[np.arange(len(order)) - np.repeat(np.cumsum(held) - held, held) < limit]
+            held = np.minimum(held, limit)
+        return Ranked(
+            held, row[order], distance[order].astype(np.int32), full[order].astype(np.int32)
+        )
 
     def _keys(
         self, slices: _Slices, least: npt.NDArray[np.int64], fine_query: Words | None
@@ -139,7 +197,7 @@ class Ranking:
         Args:
             slices: where the items lie.
             least: ``int64 (codes,)``, the key of an item whose fine code is the query's.
-            fine_query: see :meth:`best`.
+            fine_query: a row of :func:`fine_words`; None without a fine code.
         """
         key = np.empty(
             slices.total, np.min_scalar_type(int(least.max(initial=0)) + self._fine_bits)

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hashsearch.codes import hamming_distance, pack_bits
 from hashsearch.errors import ArgumentError, CodesError, EncoderMismatch
-from hashsearch.gallery import INDEX_KINDS, Gallery
+from hashsearch.gallery import SEARCHES, Gallery
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hashsearch.gallery import Matches
-
-INDEXES = ("auto", *INDEX_KINDS)
 
 
 class Case(NamedTuple):
@@ -116,12 +114,33 @@ def test_every_index_equals_brute_force(case: Case, data: st.DataObject) -> None
     radius = data.draw(st.integers(0, case.n_bits + 8), label="radius")
     k = data.draw(st.integers(1, len(case.ids) + 5), label="k")
     gallery = case.gallery
-    for index in INDEXES:
+    for index in SEARCHES:
         assert_exact(case, gallery, radius, k, index)
 
 
+@pytest.fixture
+def tables_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash tables in every gallery, however small, and used whatever they cost."""
+    monkeypatch.setattr("hashsearch.gallery.hamming_index._FEW_CODES", 0)
+    monkeypatch.setattr("hashsearch.gallery.multi_index._PROBE", 0)
+    monkeypatch.setattr("hashsearch.gallery.multi_index._CANDIDATE", 0)
+
+
+@pytest.mark.usefixtures("tables_for_all")
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(case=cases(), data=st.data())
+def test_hash_tables_equal_brute_force(case: Case, data: st.DataObject) -> None:
+    radius = data.draw(st.integers(0, case.n_bits + 8), label="radius")
+    k = data.draw(st.integers(1, len(case.ids) + 5), label="k")
+    assert_exact(case, case.gallery, radius, k, "auto")
+
+
 @pytest.mark.parametrize("n_bits", [16, 48, 64, 256])
-@pytest.mark.parametrize("index", INDEXES)
+@pytest.mark.parametrize("index", SEARCHES)
 def test_indexes_are_exact_where_hashing_pays(index: str, n_bits: int) -> None:
     # Thousands of distinct codes: fewer probes than codes, so the hash tables do answer.
     case = make_case(7, 3000, 40, n_bits=n_bits, fine_bits=64, n_queries=3, flip=2 / n_bits)
@@ -133,7 +152,7 @@ def test_indexes_are_exact_where_hashing_pays(index: str, n_bits: int) -> None:
 def test_every_radius_of_a_small_code() -> None:
     case = make_case(3, 300, 5, n_bits=8, fine_bits=8, n_queries=4, flip=0.2)
     for radius in range(10):
-        for index in INDEXES:
+        for index in SEARCHES:
             assert_exact(case, case.gallery, radius, 7, index)
 
 
@@ -159,7 +178,7 @@ def test_saved_indexes_lose_no_code(tmp_path: Path, n_distinct: int) -> None:
     case = Case(codes, [str(number) for number in range(n_distinct)], codes, 48, 0)
     case.gallery.save(tmp_path / "g.h5")
     opened = Gallery.open(tmp_path / "g.h5")
-    for index in INDEXES:
+    for index in SEARCHES:
         for radius in range(4):
             assert_exact(case, opened, radius, n_distinct, index)
 
@@ -232,7 +251,7 @@ def test_one_query_of_many_is_a_slice() -> None:
 def test_threads_with_different_radii_do_not_disturb_each_other() -> None:
     case = make_case(9, 3000, 40, n_bits=48, fine_bits=8, n_queries=20, flip=0.05)
     gallery = case.gallery
-    calls = [(radius, index) for radius in range(6) for index in INDEXES] * 4
+    calls = [(radius, index) for radius in range(6) for index in SEARCHES] * 4
 
     def sizes(call: tuple[int, str]) -> list[int]:
         radius, index = call
@@ -253,7 +272,7 @@ def test_threads_with_different_radii_do_not_disturb_each_other() -> None:
         ({"k": True}, "k must be"),
         ({"radius": -1}, "radius must be"),
         ({"radius": "2"}, "radius must be"),
-        ({"index": "ivf"}, "auto, flat, hash, multihash"),
+        ({"index": "ivf"}, "auto, scan, mih, flat, hash, multihash"),
     ],
 )
 def test_nearest_refuses(arguments: dict[str, object], message: str) -> None:
