@@ -38,7 +38,8 @@ _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
 )
 COLOURS = (_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK)
 _SIZE = (7.2, 5.0)  # inches
-PLOT_NAMES = ("precision-recall.png", "radius.png", "pairs.png", "latency.png")
+_WIDE_SIZE = (11.0, 6.0)
+PLOT_NAMES = ("precision-recall.png", "radius.png", "pairs.png", "latency.png", "peers.png")
 _DPI = 100
 
 
@@ -48,7 +49,8 @@ def draw(result: dict[str, Any]) -> dict[str, bytes]:
     Returns:
         PNG bytes (720 x 500 pixels) by file name: ``precision-recall.png`` and
         ``radius.png`` where quality was measured, ``pairs.png`` where judged pairs were,
-        ``latency.png`` where latency was.
+        ``latency.png`` where latency was; and ``peers.png`` (1,100 x 600) where other engines
+        were.
     """
     plots = {}
     if result["quality"]:
@@ -59,6 +61,8 @@ def draw(result: dict[str, Any]) -> dict[str, bytes]:
         plots["pairs.png"] = _judged_pairs(result["pairs"])
     if result["latency"]:
         plots["latency.png"] = _latency(result)
+    if result["peers"]:
+        plots["peers.png"] = _peers(result)
     return plots
 
 
@@ -160,10 +164,11 @@ def _latency(result: dict[str, Any]) -> bytes:
             series.setdefault(name, []).append((entry["items"], operation["p50_us"]))
     for entry in result["peers"]:
         for system in entry["systems"]:
-            if not system["name"].startswith("hashsearch"):
-                name = f"FAISS {system['name'].partition('(')[0].removeprefix('IndexBinary')}"
+            of_ball = system["task"] == "ball" and not system["skipped"]
+            if entry["codes"] == "learned" and of_ball and system["name"].startswith("FAISS"):
+                name = system["name"].partition("(")[0].replace("IndexBinary", "")
                 point = (entry["items"], system["p50_us"])
-                series.setdefault(f"{name}, learned codes", []).append(point)
+                series.setdefault(f"{name}, whole ball, learned codes", []).append(point)
     styles = [(_BLUE, "o-"), (_SKY, "s-"), (_GREEN, "o--"), (_PINK, "s--")]
     styles += [(_BLACK, "^:"), (_RED, "v:"), (_ORANGE, "D:")]
     for (name, points), (colour, style) in zip(series.items(), styles, strict=False):
@@ -182,6 +187,49 @@ def _latency(result: dict[str, Any]) -> bytes:
     return png_of(figure)
 
 
+def _peers(result: dict[str, Any]) -> bytes:
+    """Median time against recall of the nearest items, at the largest scale, engine by engine."""
+    largest = max(entry["items"] for entry in result["peers"])
+    entries = [entry for entry in result["peers"] if entry["items"] == largest]
+    figure = Figure(figsize=_WIDE_SIZE, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(
+        f"The {entries[0]['k']} nearest of {largest:,} items by the whole code: single queries, "
+        f"1 thread, {result['machine']['cpu']}",
+        fontsize=11,
+    )
+    styles: dict[str, dict[str, str]] = {}
+    panels = figure.subplots(1, len(entries), sharey=True, squeeze=False)[0]
+    for axes, entry in zip(panels, entries, strict=True):
+        series: dict[str, list[tuple[float, float]]] = {}
+        for system in entry["systems"]:
+            if system["task"] == "nearest" and not system["skipped"]:
+                ours = system["name"] == "hashsearch"
+                name = f"hashsearch, {system['setting']}" if ours else system["name"]
+                series.setdefault(name, []).append((system["recall"], system["p50_us"]))
+        for name, points in series.items():
+            number = len(styles)
+            style = {"color": COLOURS[number % len(COLOURS)], "marker": "oDs^vPX<>*"[number % 10]}
+            recalls, times = zip(*sorted(points), strict=True)
+            axes.plot(recalls, times, label=name, clip_on=False, **styles.setdefault(name, style))
+        _plain(axes)
+        axes.set_title(f"{entry['codes']} codes", loc="left", fontsize=11)
+        axes.set_yscale("log")
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("recall")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda time, _: f"{time:,.0f}"))
+        _percent(axes.xaxis)
+    panels[0].set_ylabel("median time of a query (microseconds)")
+    named: dict[str, Any] = {}
+    for axes in panels:
+        lines, names = axes.get_legend_handles_labels()
+        named |= {name: line for name, line in zip(names, lines, strict=True) if name not in named}
+    figure.legend(
+        named.values(), named.keys(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
+    )
+    return png_of(figure)
+
+
 def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
     """A figure with one set of axes, titled with what was measured and how."""
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
@@ -189,11 +237,16 @@ def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=13, pad=22)
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color="#444444")
+    _plain(axes)
+    return figure, axes
+
+
+def _plain(axes: Axes) -> None:
+    """A grid behind the data, and no frame above or right of it."""
     axes.grid(color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return figure, axes
 
 
 def _measured(entry: dict[str, Any]) -> str:

@@ -53,7 +53,7 @@ def run(
     *,
     radius: int = 2,
     scales: Sequence[int] | None = None,
-    peers: bool = False,
+    peers: str | None = None,
     overheads: bool = False,
     pairs: JudgedPairs | None = None,
     seed: int = 0,
@@ -69,7 +69,8 @@ def run(
         scales: sizes of further galleries, in items; past the items at hand they are
             filled with deformed copies of them. :data:`DEFAULT_SCALES`, as far as the
             gallery reaches, if None.
-        peers: compare with FAISS's own indexes at each scale, too.
+        peers: compare with other engines at each scale, too: ``basic`` or ``all``, see
+            :data:`hashsearch.bench.peers.PEER_SETS`.
         overheads: measure cold start and encoding throughput, too.
         pairs: measure on which side of the radius these lie, too; their places are rows of
             the gallery.
@@ -111,7 +112,7 @@ def run(
         at_scale = bench.at_scale(n_items, peers=peers)
         qualities.append(at_scale.quality)
         latency += at_scale.latency
-        compared.append(at_scale.peers)
+        compared += at_scale.peers
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -130,7 +131,7 @@ def run(
         "same_item": found_again,
         "pairs": judged,
         "latency": latency,
-        "peers": [entry for entry in compared if entry],
+        "peers": compared,
         "overheads": bench.overheads() if overheads else None,
         "notes": subject.notes,
     }
@@ -163,11 +164,11 @@ def record(result: dict[str, Any], out: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class _AtScale:
-    """What was measured at one scale; quality and peers are None where left out."""
+    """What was measured at one scale; quality is None where it was left out."""
 
     quality: dict[str, Any] | None
     latency: list[dict[str, Any]]
-    peers: dict[str, Any] | None
+    peers: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ class _Bench:
             **time_gallery(self.gallery, self.queries, radius=self.radius),
         }
 
-    def at_scale(self, n_items: int, *, peers: bool) -> _AtScale:
+    def at_scale(self, n_items: int, *, peers: str | None) -> _AtScale:
         name = format_scale(n_items)
         real = self.split.gallery
         originals = self.subject.originals
@@ -257,26 +258,38 @@ class _Bench:
         measured = self._quality(name, scaled.codes, real[scaled.sources], scaled.n_real)
         self.tell(f"latency at {name}, learned codes", 0, 1)
         built, learned = self._latency(name, "learned", scaled.codes, self.queries)
-        compared = None
-        if peers:
-            # The one module beside the gallery that knows FAISS; most runs do without it.
-            from hashsearch.bench.peers import compare_with_peers  # noqa: PLC0415
-
-            self.tell(f"peers at {name}", 0, 1)
-            compared = {
-                "scale": name,
-                "codes": "learned",
-                **compare_with_peers(built, self.queries[:_PEER_QUERIES], radius=self.radius),
-            }
+        compared = self._compared(name, "learned", built, self.queries, peers)
         self.tell(f"latency at {name}, uniform codes", 0, 1)
         width = self.subject.codes.shape[1]
-        _, uniform = self._latency(
-            name,
-            "uniform",
-            uniform_codes(n_items, width, seed=self.seed),
-            uniform_codes(len(self.queries), width, seed=self.seed + 1),
+        asked = uniform_codes(len(self.queries), width, seed=self.seed + 1)
+        built, uniform = self._latency(
+            name, "uniform", uniform_codes(n_items, width, seed=self.seed), asked
         )
+        compared += self._compared(name, "uniform", built, asked, peers)
         return _AtScale(measured, [learned, uniform], compared)
+
+    def _compared(
+        self,
+        scale: str,
+        kind: str,
+        built: Gallery,
+        queries: npt.NDArray[np.uint8],
+        peers: str | None,
+    ) -> list[dict[str, Any]]:
+        """What other engines do with these codes, if that is asked for."""
+        if peers is None:
+            return []
+        # Most runs do without it, and without FAISS.
+        from hashsearch.bench.peers import compare_with_peers  # noqa: PLC0415
+
+        compared = compare_with_peers(
+            built,
+            queries[:_PEER_QUERIES],
+            radius=self.radius,
+            peers=peers,
+            progress=lambda what: self.tell(f"peers at {scale}, {kind} codes: {what}", 0, 1),
+        )
+        return [{"scale": scale, "codes": kind, **compared}]
 
     def overheads(self) -> dict[str, Any]:
         # It starts processes and builds galleries; most runs do without it.

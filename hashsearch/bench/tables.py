@@ -18,15 +18,17 @@ class Table:
 
     Attributes:
         title: what is measured, by which protocol and rule.
-        columns: their names; all but the first hold numbers.
+        columns: their names; all but the first ``n_text`` hold numbers.
         rows: one text a column.
         note: how to read it; may be empty.
+        n_text: how many columns, the first ones, hold text.
     """
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+    n_text: int = 1
 
 
 def tables(result: dict[str, Any]) -> list[Table]:
@@ -37,7 +39,7 @@ def tables(result: dict[str, Any]) -> list[Table]:
         _pairs(result),
         _latency(result),
         _storage(result),
-        *(_peers(entry) for entry in result["peers"]),
+        *(_peers(entry, task) for entry in result["peers"] for task in _TASKS),
         _overheads(result),
     ]
     return [table for table in made if table.rows]
@@ -213,25 +215,50 @@ def _storage(result: dict[str, Any]) -> Table:
     )
 
 
-def _peers(entry: dict[str, Any]) -> Table:
+_TASKS = {
+    "ball": "all items within the radius {radius} of the semantic code",
+    "nearest": "the {k} nearest items by the whole code",
+}
+
+
+def _peers(entry: dict[str, Any], task: str) -> Table:
+    done = [system for system in entry["systems"] if system["task"] == task]
     rows = [
         (
             system["name"],
-            "-" if system["build_s"] is None else f"{system['build_s']:.2f}",
+            system["setting"],
+            f"{system['build_s']:.2f}",
+            f"{system['bytes_per_item']:.1f}",
             _count(system["p50_us"]),
             _count(system["p95_us"]),
             _count(system["queries_per_s"]),
+            _count(system["batched_queries_per_s"]) if system["batched_queries_per_s"] else "-",
+            "-" if system["recall"] is None else f"{system['recall']:.3f}",
             f"{system['ratio']:,.2f}",
-            f"{system['ratio_to_nearest']:,.2f}",
         )
-        for system in entry["systems"]
+        for system in done
+        if not system["skipped"]
     ]
+    notes = ["x first: how many times the median of the first system, which is ours."]
+    notes += [f"{system['name']}: {system['skipped']}." for system in done if system["skipped"]]
     return Table(
-        f"Peers: {_count(entry['items'])} items, radius {entry['radius']}, 1 thread, same answers",
-        ("system", "build s", "p50 us", "p95 us", "queries/s", "x within", "x nearest"),
+        f"Peers: {_count(entry['items'])} {entry['codes']} codes, 1 thread; "
+        + _TASKS[task].format(**entry),
+        (
+            "system",
+            "setting",
+            "build s",
+            "bytes/item",
+            "p50 us",
+            "p95 us",
+            "queries/s",
+            "batched q/s",
+            "recall",
+            "x first",
+        ),
         tuple(rows),
-        "x: how many times the median of our within (the same answer, ranked) and nearest. "
-        "Where balls differ much in size, queries/s (by the mean) says another thing.",
+        " ".join(notes),
+        n_text=2,
     )
 
 

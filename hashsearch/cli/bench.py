@@ -36,7 +36,14 @@ __all__ = ["bench"]
     help="Sizes of further galleries, such as 1k,10k,100k,1m; past the gallery's own size "
     "they are filled with deformed copies of its images [default: 1k,10k].",
 )
-@click.option("--peers", is_flag=True, help="Compare with FAISS's indexes over the items, too.")
+@click.option(
+    "--peers",
+    type=click.Choice(["basic", "all"]),
+    is_flag=False,
+    flag_value="basic",
+    help="Compare with other engines at each scale, too: with FAISS's exact indexes over the items "
+    "and NumPy; or with all, which builds for minutes at 1m and needs the extra peers.",
+)
 @click.option("--overheads", is_flag=True, help="Measure cold start and encoding speed, too.")
 @click.option(
     "--pairs",
@@ -89,7 +96,7 @@ def bench(
     radius: int,
     gallery: str | None,
     scales: str | None,
-    peers: bool,
+    peers: str | None,
     overheads: bool,
     pairs: Path | None,
     encoder: str | None,
@@ -172,7 +179,9 @@ def bench(
         print_json(result)
     else:
         for table in tables(result):
-            console.print_table(table.title, table.columns, table.rows, table.note)
+            console.print_table(
+                table.title, table.columns, table.rows, table.note, n_text=table.n_text
+            )
         for note in result["notes"]:
             click.echo(note)
     click.echo(f"Recorded: {', '.join(map(str, written))}", err=True)

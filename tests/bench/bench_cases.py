@@ -11,6 +11,7 @@ from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 from hashsearch.codes import pack_bits
 from hashsearch.datasets.image_set import ImageSet
 from hashsearch.encoder import Encoder
+from hashsearch.gallery import Gallery, Matches
 
 CLASSES = ("boot", "coat", "dress", "bag")
 
@@ -26,6 +27,25 @@ def class_codes(
     fine = rng.random((n_items, fine_bits)) < 0.5
     codes = pack_bits(np.hstack([prototypes[label] ^ flipped, fine]))
     return codes, np.array(CLASSES)[label]
+
+
+def gallery_of(n_items: int, seed: int = 0, n_bits: int = N_BITS) -> Gallery:
+    codes, _ = class_codes(n_items, n_bits=n_bits, seed=seed)
+    return Gallery.from_codes(codes, n_bits=n_bits, fine_bits=FINE_BITS)
+
+
+class Forgetful(Gallery):
+    """A gallery that loses the last match of every ball."""
+
+    def within(
+        self,
+        codes: npt.ArrayLike,
+        radius: int = 2,
+        limit: int | None = None,
+        index: str = "auto",
+    ) -> Matches:
+        size = int(super().within(codes, radius, 0, index).ball_size[0])
+        return super().within(codes, radius, max(size - 1, 0), index)
 
 
 @cache

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 import pytest
-from bench_cases import class_codes
+from bench_cases import Forgetful, class_codes, gallery_of
 from tiny_encoder import FINE_BITS, N_BITS
 
 from hashsearch.bench.latency import (
@@ -16,28 +16,7 @@ from hashsearch.bench.latency import (
     time_gallery,
 )
 from hashsearch.bench.machine import describe_machine
-from hashsearch.bench.peers import compare_with_peers
 from hashsearch.errors import ArgumentError, GalleryError
-from hashsearch.gallery import Gallery, Matches
-
-
-def gallery_of(n_items: int, seed: int = 0, n_bits: int = N_BITS) -> Gallery:
-    codes, _ = class_codes(n_items, n_bits=n_bits, seed=seed)
-    return Gallery.from_codes(codes, n_bits=n_bits, fine_bits=FINE_BITS)
-
-
-class Forgetful(Gallery):
-    """A gallery that loses the last match of every ball."""
-
-    def within(
-        self,
-        codes: npt.ArrayLike,
-        radius: int = 2,
-        limit: int | None = None,
-        index: str = "auto",
-    ) -> Matches:
-        size = int(super().within(codes, radius, 0, index).ball_size[0])
-        return super().within(codes, radius, max(size - 1, 0), index)
 
 
 def test_times_are_those_of_each_query_in_microseconds() -> None:
@@ -91,31 +70,6 @@ def test_a_wrong_answer_shows_in_the_recall_and_stops_the_run() -> None:
         time_gallery(forgetful, queries, radius=2)
     with pytest.raises(ArgumentError, match="no queries"):
         time_gallery(gallery_of(10), queries[:0], radius=2)
-
-
-@pytest.mark.parametrize(
-    ("n_bits", "radius", "n_peers"), [(16, 2, 3), (48, 0, 3), (48, 3, 3), (8, 2, 3), (48, 20, 1)]
-)
-def test_peers_give_the_same_answers_and_are_timed_beside(
-    n_bits: int, radius: int, n_peers: int
-) -> None:
-    queries, _ = class_codes(8, n_bits=n_bits, seed=1)
-    compared = compare_with_peers(gallery_of(300, n_bits=n_bits), queries, radius=radius)
-    systems = compared["systems"]
-    ours = [system for system in systems if system["name"].startswith("hashsearch")]
-    peers = [system for system in systems if system not in ours]
-    assert len(ours) == 6  # the ball, the best 10, its size, and the ball by each index
-    assert ours[0]["ratio"] == 1.0
-    assert ours[1]["ratio_to_nearest"] == 1.0
-    assert len(peers) == n_peers
-    for system in peers:
-        assert system["ratio"] == pytest.approx(system["p50_us"] / ours[0]["p50_us"], abs=0.01)
-
-
-def test_a_peer_that_answers_differently_is_an_error() -> None:
-    queries, _ = class_codes(8, seed=1)
-    with pytest.raises(GalleryError, match="different items"):
-        compare_with_peers(Forgetful(gallery_of(300).content), queries, radius=2)
 
 
 def test_the_machine_is_described_without_its_name() -> None:

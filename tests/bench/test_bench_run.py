@@ -53,7 +53,7 @@ def test_a_run_past_the_real_items_is_one_record_with_everything(tmp_path: Path)
     result = bench.run(
         image_gallery(),
         scales=[500, 100],
-        peers=True,
+        peers="basic",
         encoder=encoder(),
         images=image_set(),
         progress=lambda what, done, total: heard.append((what, done, total)),
@@ -74,7 +74,12 @@ def test_a_run_past_the_real_items_is_one_record_with_everything(tmp_path: Path)
         ("500", "learned"),
         ("500", "uniform"),
     ]
-    assert [entry["items"] for entry in result["peers"]] == [100, 500]
+    assert [(entry["items"], entry["codes"]) for entry in result["peers"]] == [
+        (100, "learned"),
+        (100, "uniform"),
+        (500, "learned"),
+        (500, "uniform"),
+    ]
     assert ("encoding deformed copies", 500 - len(image_set()) + held_out) in [
         (what, done) for what, done, _ in heard
     ]
@@ -85,13 +90,14 @@ def test_a_run_past_the_real_items_is_one_record_with_everything(tmp_path: Path)
         "precision-recall.png",
         "radius.png",
         "latency.png",
+        "peers.png",
     ]
     assert json.loads(files[0].read_text()) == result
     assert result["format"] == "hashsearch-bench"
     assert str(tmp_path) not in files[0].read_text()
     for path in files[1:]:
         picture = Image.open(path)
-        assert picture.size == (720, 500)
+        assert picture.size == ((1100, 600) if path.name == "peers.png" else (720, 500))
         assert len(np.unique(np.asarray(picture.convert("L")))) > 20
 
 
@@ -167,9 +173,11 @@ def test_a_record_is_not_half_written_where_it_cannot_be(tmp_path: Path) -> None
 
 def test_tables_say_what_the_record_says() -> None:
     result = bench.run(
-        image_gallery(), scales=[100], peers=True, encoder=encoder(), images=image_set()
+        image_gallery(), scales=[100], peers="basic", encoder=encoder(), images=image_set()
     )
     made = {table.title.partition(":")[0]: table for table in bench.tables(result)}
+    made["Peers"] = next(table for table in made.values() if table.title.startswith("Peers"))
+    made = {name: table for name, table in made.items() if not name.startswith("Peers ")}
     assert set(made) == {"Quality", "Same item", "Latency", "Building and storage", "Peers"}
     for table in made.values():
         assert {len(row) for row in table.rows} == {len(table.columns)}
