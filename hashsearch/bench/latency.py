@@ -70,8 +70,8 @@ def summarise(times: npt.NDArray[np.float64]) -> dict[str, float]:
 def time_gallery(gallery: Gallery, queries: Codes, *, radius: int, k: int = 10) -> dict[str, Any]:
     """Single and batched searches of real codes, checked against brute force first.
 
-    Two operations: `nearest`, the best ``k``, which is what a person who searches asks
-    for; and `within`, the whole ball, ranked.
+    Three operations: `nearest`, the best ``k``, which is what a person who searches asks for;
+    `within`, the whole ball, ranked; and `size`, how large the ball is, and where it lies.
 
     Args:
         gallery: is searched as it stands.
@@ -92,6 +92,7 @@ def time_gallery(gallery: Gallery, queries: Codes, *, radius: int, k: int = 10) 
     operations: dict[str, Search] = {
         "nearest": lambda codes: gallery.nearest(codes, k=k, radius=radius),
         "within": lambda codes: gallery.within(codes, radius=radius),
+        "size": lambda codes: gallery.within(codes, radius=radius, limit=0),
     }
     with search_threads(1):
         recall = brute_force_recall(gallery, queries[:_CHECKED], radius=radius, k=k)

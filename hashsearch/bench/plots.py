@@ -38,6 +38,7 @@ _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
 )
 COLOURS = (_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK)
 _SIZE = (7.2, 5.0)  # inches
+_OPERATIONS = {"nearest": "best 10", "within": "whole ball", "size": "size of the ball"}
 _WIDE_SIZE = (11.0, 6.0)
 PLOT_NAMES = ("precision-recall.png", "radius.png", "pairs.png", "latency.png", "peers.png")
 _DPI = 100
@@ -159,7 +160,7 @@ def _latency(result: dict[str, Any]) -> bytes:
     series: dict[str, list[tuple[int, float]]] = {}
     for entry in at_scales or result["latency"]:
         for operation in entry["operations"]:
-            what = "best 10" if operation["operation"] == "nearest" else "whole ball"
+            what = _OPERATIONS[operation["operation"]]
             name = f"hashsearch, {what}, {entry['codes']} codes"
             series.setdefault(name, []).append((entry["items"], operation["p50_us"]))
     for entry in result["peers"]:
@@ -169,8 +170,9 @@ def _latency(result: dict[str, Any]) -> bytes:
                 name = system["name"].partition("(")[0].replace("IndexBinary", "")
                 point = (entry["items"], system["p50_us"])
                 series.setdefault(f"{name}, whole ball, learned codes", []).append(point)
-    styles = [(_BLUE, "o-"), (_SKY, "s-"), (_GREEN, "o--"), (_PINK, "s--")]
-    styles += [(_BLACK, "^:"), (_RED, "v:"), (_ORANGE, "D:")]
+    styles = [(_BLUE, "o-"), (_SKY, "s-"), (_BLACK, "P-")]
+    styles += [(_BLUE, "o--"), (_SKY, "s--"), (_BLACK, "P--")]
+    styles += [(_GREEN, "^:"), (_RED, "v:"), (_ORANGE, "D:")]
     for (name, points), (colour, style) in zip(series.items(), styles, strict=False):
         sizes, times = zip(*sorted(points), strict=True)
         axes.plot(sizes, times, style, color=colour, markersize=6, label=name)

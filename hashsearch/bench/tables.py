@@ -157,6 +157,9 @@ def _quantile(at_distance: list[int], share: float) -> int:
     )
 
 
+_OPERATIONS = {"nearest": "nearest {k}", "within": "whole ball", "size": "size of the ball"}
+
+
 def _latency(result: dict[str, Any]) -> Table:
     settings = result["settings"]
     rows = [
@@ -164,7 +167,7 @@ def _latency(result: dict[str, Any]) -> Table:
             _scale(entry),
             entry["codes"],
             _count(entry["distinct_codes"]),
-            operation["operation"] + (f" {operation['k']}" if operation["k"] else " (whole ball)"),
+            _OPERATIONS[operation["operation"]].format(**operation),
             _count(operation["p50_us"]),
             _count(operation["p95_us"]),
             _count(operation["p99_us"]),

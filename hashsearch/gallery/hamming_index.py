@@ -42,7 +42,10 @@ _FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least s
 _QUERIES_AT_ONCE = 256
 _RESULTS_AT_ONCE = 1 << 22
 _PROBES_AT_ONCE = 1 << 18
-_SAMPLE = 1 << 13
+# Of so many codes, the few nearest give a radius that holds enough; of a smaller share of all,
+# one that holds far too many.
+_SAMPLE = 1 << 10
+_SAMPLE_STEP = 1 << 7
 
 
 class Balls(NamedTuple):
@@ -170,7 +173,7 @@ class HammingIndex:
 
     def _bound(self, distance: npt.NDArray[Any], wanted: int) -> int:
         """A radius that holds so many items: what holds them among a few codes is enough."""
-        for step in (max(1, len(distance) // _SAMPLE), 1):
+        for step in (min(max(1, len(distance) // _SAMPLE), _SAMPLE_STEP), 1):
             held = _held(distance[::step], self._items_per_code[::step])
             if held[-1] >= wanted:
                 break

@@ -46,7 +46,7 @@ def test_a_built_gallery_is_timed_and_its_answers_are_right() -> None:
     assert timed["recall"] == 1.0
     assert timed["recall_queries"] == 20
     assert timed["file_bytes"] > 400 * timed["code_bytes"] == 400 * codes.shape[1]
-    assert [entry["operation"] for entry in timed["operations"]] == ["nearest", "within"]
+    assert [entry["operation"] for entry in timed["operations"]] == ["nearest", "within", "size"]
     for entry in timed["operations"]:
         assert 0 < entry["p50_us"] <= entry["p95_us"] <= entry["p99_us"]
         assert entry["batched_queries_per_s"] > 0

@@ -185,7 +185,7 @@ def test_tables_say_what_the_record_says() -> None:
     assert made["Quality"].rows[0][2].startswith(f"{first['map']['value']:.4f} [")
     assert "same-type" in made["Quality"].title
     assert made["Latency"].rows[0][-1] == "1.000"
-    assert len(made["Latency"].rows) == 2 * len(result["latency"])
+    assert len(made["Latency"].rows) == 3 * len(result["latency"])
 
 
 def test_a_plot_shows_the_radius_that_was_used() -> None:
