@@ -30,7 +30,7 @@ from hashsearch.bench.machine import describe_machine
 from hashsearch.bench.scale import Originals, copy_codes, format_scale, parse_scale
 from hashsearch.datasets import fashion_mnist
 from hashsearch.encoder import Encoder
-from hashsearch.gallery import Gallery
+from hashsearch.gallery import Gallery, changing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -62,10 +62,11 @@ def growth(
         For each kind and size: ``codes``, ``items``, ``distinct_codes``, ``sort_s`` (``np.argsort``
         of as many ``uint64``, stable), ``build_s``, ``write_s``, ``build_bytes_per_item`` (the peak
         above what the caller's codes take), ``id_bytes_per_item`` (of those, the ids),
-        ``file_bytes_per_item``, ``import_faiss_s``, ``open_s`` (to open the file and find the size
-        of one ball), ``first_nearest_s`` (the first search for the best 10), ``nearest_us``,
-        ``size_us`` (medians of single queries), and ``search_bytes_per_item`` (the peak while
-        searching, the file's pages among it). Ready for JSON.
+        ``file_bytes_per_item``, ``add_s`` (to add a hundredth more to the file),
+        ``import_faiss_s``, ``open_s`` (to open the file and find the size of one ball),
+        ``first_nearest_s`` (the first search for the best 10), ``nearest_us``, ``size_us``
+        (medians of single queries), and ``search_bytes_per_item`` (the peak while searching, the
+        file's pages among it). Ready for JSON.
     """
     records = []
     with tempfile.TemporaryDirectory(prefix="hashsearch-growth-", dir=folder) as place:
@@ -175,6 +176,20 @@ def _build(codes_path: Path, path: Path) -> dict[str, Any]:
     start = time.perf_counter()
     built.save(path)
     write_s = time.perf_counter() - start
+    file_bytes = path.stat().st_size
+    few = codes[: max(1, len(codes) // 100)] ^ np.uint8(1)
+    start = time.perf_counter()
+    with changing(path) as (opened, writer):
+        new = Gallery.from_codes(
+            few,
+            n_bits=opened.n_bits,
+            fine_bits=opened.fine_bits,
+            ids=[f"new {number}" for number in range(len(few))],
+            indexes=(),
+        )
+        writer.write(opened.merged(new).indexed(opened.indexes))
+    add_s = time.perf_counter() - start
+    built.save(path)
     words = np.random.default_rng(0).integers(0, 1 << 63, len(codes), dtype=np.uint64)
     start = time.perf_counter()
     np.argsort(words, kind="stable")
@@ -187,7 +202,8 @@ def _build(codes_path: Path, path: Path) -> dict[str, Any]:
         "write_s": write_s,
         "build_bytes_per_item": peak / len(codes),
         "id_bytes_per_item": ids / len(codes),
-        "file_bytes_per_item": path.stat().st_size / len(codes),
+        "file_bytes_per_item": file_bytes / len(codes),
+        "add_s": add_s,
     }
 
 

@@ -153,19 +153,18 @@ def _built(
 
 
 def _our_balls(gallery: Gallery, task: Task, queries: Codes) -> list[_Timed]:
-    """The whole ball, ranked; its size and place alone; the whole by each of FAISS's indexes."""
+    """The whole ball, ranked; its size and place alone; the whole by each way that has a name."""
     _, build_s = _timed_build(gallery.codes(), gallery.n_bits, gallery.fine_bits)
 
     def ours(setting: str, *, lists_items: bool = True, **arguments: Any) -> _Timed:
         search = partial(gallery.within, radius=task.radius or 0, **arguments)
         system = System(setting, True, search, _rows if lists_items else None)
-        size = _searched_bytes(gallery) / len(gallery)
-        return _Timed("hashsearch", system, queries, build_s, size, [])
+        return _Timed("hashsearch", system, queries, build_s, _bytes_per_item(gallery), [])
 
     return [
         ours("ranked"),
         ours("size and place", lists_items=False, limit=0),
-        *(ours(f"ranked, by FAISS {kind}", index=kind) for kind in gallery.indexes),
+        *(ours(f"ranked, by {index}", index=index) for index in ("scan", "mih", *gallery.indexes)),
     ]
 
 
@@ -176,16 +175,20 @@ def _our_nearest(gallery: Gallery, task: Task, queries: Codes) -> list[_Timed]:
     one_level, one_level_s = _timed_build(codes, task.n_bits, 0)
     # Its ids are the rows of the other.
     row_of = np.array(one_level.ids(), np.int64)
-    alike = System(
-        "one level",
-        True,
-        partial(one_level.nearest, k=task.k, radius=0),
-        lambda matches: [row_of[rows] for rows in _rows(matches)],
-    )
+
+    def ours(setting: str, index: str) -> System:
+        search = partial(one_level.nearest, k=task.k, radius=0, index=index)
+        return System(setting, True, search, lambda matches: [row_of[m] for m in _rows(matches)])
+
+    settings = {"one level": "auto", "one level, by scan": "scan", "one level, by mih": "mih"}
+    alike = [
+        _Timed("hashsearch", ours(*each), queries, one_level_s, _bytes_per_item(one_level), [])
+        for each in settings.items()
+    ]
     own = System("two levels, its own order", False, partial(gallery.nearest, k=task.k), _rows)
     return [
-        _Timed("hashsearch", system, queries, build_s, _searched_bytes(of) / len(of), [])
-        for system, of, build_s in ((alike, one_level, one_level_s), (own, gallery, two_level_s))
+        *alike,
+        _Timed("hashsearch", own, queries, two_level_s, _bytes_per_item(gallery), []),
     ]
 
 
@@ -195,13 +198,14 @@ def _timed_build(codes: Codes, n_bits: int, fine_bits: int) -> tuple[Gallery, fl
     return built, time.perf_counter() - start
 
 
-def _searched_bytes(gallery: Gallery) -> int:
+def _bytes_per_item(gallery: Gallery) -> float:
     """Of all that a search reads: no ids, no FAISS indexes."""
-    return sum(
+    searched = sum(
         array.nbytes
         for name, array in gallery.content.datasets.items()
         if name.startswith(("codes/", "mih/")) or name in ("items/fine", "items/id_rank")
     )
+    return searched / len(gallery)
 
 
 def _rows(matches: Matches) -> list[Rows]:
