@@ -261,6 +261,18 @@ def test_bench_records_and_prints(shop: Path, run: Any) -> None:
     assert (shop / "here" / "result.json").is_file()
 
 
+def test_bench_compares_with_other_engines(shop: Path, run: Any) -> None:
+    # The name of a set may be left out.
+    tables = run("bench", "--peers", "--scales", "10", "--out", "here")
+    assert tables.status == 0
+    assert "Peers: 10 learned codes, 1 thread; all items within the radius 2" in tables.out
+    assert "Peers: 10 uniform codes, 1 thread; the 10 nearest items by the whole code" in tables.out
+    assert "FAISS IndexBinaryFlat" in tables.out
+    assert "HNSW" not in tables.out
+    assert (shop / "here" / "peers.png").is_file()
+    assert run("bench", "--peers", "some").status == 2
+
+
 def test_bench_measures_judged_pairs(shop: Path, run: Any) -> None:
     judgements = [("dark/0.png", "dark/1.png", "yes"), ("dark/0.png", "light/1.png", "no")]
     lines = ["query,gallery,relevant", *(",".join(judged) for judged in judgements)]

@@ -184,6 +184,18 @@ def test_compact_takes_no_item_and_some_bytes(
     assert run("compact").out.startswith(f"indexes/shop.h5: {compacted.json['bytes']:,} bytes")
 
 
+def test_compact_makes_the_hash_tables_that_many_codes_are_to_have(
+    shop: Path, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "mih/places" not in opened().content.datasets
+    monkeypatch.setattr("hashsearch.gallery.hamming_index._FEW_CODES", 2)
+    assert "without hash tables; `hashsearch compact` makes them" in run("info").out
+    assert run("compact").status == 0
+    assert "mih/places" in opened().content.datasets
+    assert "search" in run("info").out
+    assert run("info", "--json").json["search"].startswith("mih: ")
+
+
 def test_a_query_finds_only_what_it_is_to_find(
     shop: Path, run: Any, photos: Path, encoder_file: Path
 ) -> None:

@@ -55,7 +55,7 @@ def growth(
     Args:
         sizes: numbers of items.
         kinds: some of ``learned`` and ``uniform``.
-        folder: where codes and galleries lie meanwhile; None: a temporary one. It takes about 70
+        folder: where codes and galleries lie meanwhile; None: a temporary one. It takes about 100
             bytes an item of the largest size.
 
     Returns:
@@ -92,6 +92,8 @@ def exponents(records: Iterable[dict[str, Any]]) -> dict[str, float]:
     {'build_s': 0.5}
     """
     records = list(records)
+    if len({record["items"] for record in records}) < 2:
+        return {}
     items = np.log([record["items"] for record in records])
     found = {}
     for name in records[0]:
@@ -187,7 +189,7 @@ def _build(codes_path: Path, path: Path) -> dict[str, Any]:
             ids=[f"new {number}" for number in range(len(few))],
             indexes=(),
         )
-        writer.write(opened.merged(new).indexed(opened.indexes))
+        writer.write(opened.merged(new).indexed(opened.chosen_indexes))
     add_s = time.perf_counter() - start
     built.save(path)
     words = np.random.default_rng(0).integers(0, 1 << 63, len(codes), dtype=np.uint64)

@@ -168,12 +168,12 @@ def size_of(gallery: Gallery, file_bytes: int | None) -> dict[str, Any]:
 
 
 def brute_force_recall(gallery: Gallery, queries: Codes, *, radius: int, k: int) -> float:
-    """The share of right answers that the search gives, of `nearest` and `within` together.
+    """The share of right answers that the search gives, of all operations together.
 
     Right by the slow reference alone: for `nearest`, an item that is no further back in
     the one order than the k-th (items equal there may stand for each other); for
     `within`, an item of the ball. A wrong item, or one given twice, takes a right one's
-    place.
+    place; and so does a wrong size of the ball alone, by as much as it is wrong.
 
     Args:
         gallery: is searched.
@@ -182,7 +182,7 @@ def brute_force_recall(gallery: Gallery, queries: Codes, *, radius: int, k: int)
         k: matches wanted of `nearest`.
 
     Returns:
-        From 0 to 1; 1.0 means that every answer is right and complete.
+        At most 1; 1.0 means that every answer is right and complete.
     """
     codes = gallery.codes()
     semantic = split_codes(codes, gallery.n_bits)[0]
@@ -200,6 +200,8 @@ def brute_force_recall(gallery: Gallery, queries: Codes, *, radius: int, k: int)
         ):
             found += int(right[np.unique(rows)].sum()) - max(len(rows) - size, 0)
             wanted += size
+        alone = gallery.within(query, radius=radius, limit=0).ball_size[0]
+        found -= abs(int(alone) - int((distance <= radius).sum()))
     return found / wanted
 
 

@@ -8,6 +8,7 @@ series differs in marker or line, too.
 from __future__ import annotations
 
 import io
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -165,15 +166,16 @@ def _latency(result: dict[str, Any]) -> bytes:
             series.setdefault(name, []).append((entry["items"], operation["p50_us"]))
     for entry in result["peers"]:
         for system in entry["systems"]:
-            of_ball = system["task"] == "ball" and not system["skipped"]
-            if entry["codes"] == "learned" and of_ball and system["name"].startswith("FAISS"):
+            if entry["codes"] != "learned" or system["task"] != "ball" or system["skipped"]:
+                continue
+            if system["exact"] and system["name"].startswith("FAISS"):
                 name = system["name"].partition("(")[0].replace("IndexBinary", "")
                 point = (entry["items"], system["p50_us"])
                 series.setdefault(f"{name}, whole ball, learned codes", []).append(point)
     styles = [(_BLUE, "o-"), (_SKY, "s-"), (_BLACK, "P-")]
     styles += [(_BLUE, "o--"), (_SKY, "s--"), (_BLACK, "P--")]
     styles += [(_GREEN, "^:"), (_RED, "v:"), (_ORANGE, "D:")]
-    for (name, points), (colour, style) in zip(series.items(), styles, strict=False):
+    for (name, points), (colour, style) in zip(series.items(), cycle(styles)):
         sizes, times = zip(*sorted(points), strict=True)
         axes.plot(sizes, times, style, color=colour, markersize=6, label=name)
     axes.set_xscale("log")
@@ -206,11 +208,7 @@ def _peers(result: dict[str, Any]) -> bytes:
         series: dict[str, list[tuple[float, float]]] = {}
         for system in entry["systems"]:
             # How else ours could answer, which it does not choose, is for the table.
-            if (
-                system["task"] == "nearest"
-                and not system["skipped"]
-                and "by" not in system["setting"]
-            ):
+            if system["task"] == "nearest" and not system["skipped"] and system["index"] is None:
                 ours = system["name"] == "hashsearch"
                 name = f"hashsearch, {system['setting']}" if ours else system["name"]
                 series.setdefault(name, []).append((system["recall"], system["p50_us"]))

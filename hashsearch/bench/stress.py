@@ -162,7 +162,7 @@ def _write_and_kill(operation: str, path: Path, number: int, moment: float | Non
 
 def _write(operation: str, number: int, path: Path) -> None:
     with changing(path) as (opened, writer):
-        changed = _OPERATIONS[operation](opened, number).indexed(opened.indexes)
+        changed = _OPERATIONS[operation](opened, number).indexed(opened.chosen_indexes)
         # Both to the process that kills this one.
         print("ready", flush=True)  # noqa: T201
         start = time.monotonic()

@@ -41,8 +41,8 @@ __all__ = ["bench"]
     type=click.Choice(["basic", "all"]),
     is_flag=False,
     flag_value="basic",
-    help="Compare with other engines at each scale, too: with FAISS's exact indexes over the items "
-    "and NumPy; or with all, which builds for minutes at 1m and needs the extra peers.",
+    help="Compare with other engines at each scale, too: with FAISS's Flat, Hash and MultiHash and "
+    "NumPy; or with all, which builds for minutes at 1m and needs the extra peers.",
 )
 @click.option("--overheads", is_flag=True, help="Measure cold start and encoding speed, too.")
 @click.option(

@@ -168,7 +168,7 @@ def add(
             on_progress=advance,
         )
         changed = opened.merged(result.gallery)
-        writer.write(changed.indexed(opened.indexes))
+        writer.write(changed.indexed(opened.chosen_indexes))
     facts = {"added": len(result.gallery), "skipped": _tell_skipped(result.skipped)}
     _tell_change(path, opened, changed, facts, as_json=as_json)
 
@@ -202,7 +202,7 @@ def remove(
     path = find_gallery(gallery, indexes)
     with changing(path) as (opened, writer):
         changed = opened.without(unwanted)
-        writer.write(changed.indexed(opened.indexes))
+        writer.write(changed.indexed(opened.chosen_indexes))
     _tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)
 
 
@@ -221,7 +221,7 @@ def compact(*, gallery: str | None, indexes: Path, as_json: bool) -> None:
 
     path = find_gallery(gallery, indexes)
     with changing(path) as (opened, writer):
-        writer.write(opened.compacted())
+        writer.write(opened.compacted().indexed(opened.chosen_indexes))
     before, after = opened.content.file_bytes, path.stat().st_size
     if as_json:
         print_json({"gallery": str(path), "bytes_before": before, "bytes": after})

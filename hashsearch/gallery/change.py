@@ -1,8 +1,8 @@
 """Some of the items of a gallery, or further ones: its next generation, or a view to search.
 
 All work on the sorted arrays of :mod:`hashsearch.gallery.content` and keep them sorted:
-nothing is sorted anew but what comes in. The result holds nothing that searches the
-codes but the codes; who writes it adds that (:func:`indexed`).
+nothing is sorted anew but what comes in. What has other codes than before holds no index over
+them; who writes it adds that (:func:`indexed`).
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 - ``items/path`` ``S (n)``, empty: none; absent without paths
 - ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``; absent
   without thumbnails
+- ``mih/places`` and ``mih/offsets``: hash tables over ``codes/distinct``, see
+  :func:`hashsearch.gallery.multi_index.table_datasets`; absent where they are few
 - ``faiss/<kind>`` ``uint8 (bytes)``: a serialised index over ``codes/distinct``
 """
 
@@ -70,6 +72,15 @@ class Content:
     def items_per_code(self) -> npt.NDArray[np.int64]:
         """``int64 (u,)``: how many items have each distinct code."""
         return np.diff(self.offsets)
+
+    @property
+    def searched_bytes(self) -> int:
+        """Of the arrays that a search reads: no ids, labels, pictures or FAISS indexes."""
+        return sum(
+            self.datasets[name].nbytes
+            for name in self.datasets
+            if name.startswith(("codes/", "mih/")) or name in ("items/fine", "items/id_rank")
+        )
 
     @cached_property
     def rows_by_id(self) -> npt.NDArray[np.int64]:

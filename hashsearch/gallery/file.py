@@ -186,9 +186,9 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
             raise damaged(path, f"it has no {name}")
     if "mih/places" in extents:
         tables, rest = divmod(extents["mih/places"].shape[0], n_distinct)
-        expected["mih/offsets"] = (n_offsets(content.n_bits, tables),)
-        if rest or not tables or "mih/offsets" not in extents:
+        if rest or not 1 <= tables <= content.n_bits or "mih/offsets" not in extents:
             raise damaged(path, "its hash tables are not of its codes")
+        expected["mih/offsets"] = (n_offsets(content.n_bits, tables),)
     for name, shape in expected.items():
         if name in extents and extents[name].shape != shape:
             raise damaged(path, f"{name} is {extents[name].shape}, not {shape}")

@@ -17,7 +17,7 @@ from hashsearch.gallery.change import compacted, indexed, merged, selected
 from hashsearch.gallery.content import utf8
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
-from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index
+from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.writer import writing
@@ -148,6 +148,11 @@ class Gallery:
         return tuple(kind for kind in INDEX_KINDS if f"faiss/{kind}" in self.content.datasets)
 
     @property
+    def chosen_indexes(self) -> tuple[str, ...] | None:
+        """The FAISS indexes that it was asked to hold; None: those that it has by default."""
+        return None if self.indexes == default_indexes(self.n_distinct) else self.indexes
+
+    @property
     def encoder_fingerprint(self) -> str | None:
         """SHA-256 of the encoder that made the codes, if it is known."""
         return self.content.encoder_fingerprint
@@ -205,11 +210,6 @@ class Gallery:
         """What the gallery holds, in numbers; ready for JSON. Reads, so checks, all of it."""
         content = self.content
         sizes = {name: array.nbytes for name, array in content.datasets.items()}
-        searched = sum(
-            size
-            for name, size in sizes.items()
-            if name.startswith("codes/") or name == "items/fine"
-        )
         label_of = content.datasets.get("items/label")
         names = content.label_names()
         per_label = (
@@ -225,7 +225,7 @@ class Gallery:
             "largest_bucket": int(content.items_per_code.max()),
             "n_bits": self.n_bits,
             "fine_bits": self.fine_bits,
-            "searched_bytes_per_item": searched / len(self),
+            "searched_bytes_per_item": content.searched_bytes / len(self),
             "file_bytes": content.file_bytes,
             "file_bytes_per_item": content.file_bytes and content.file_bytes / len(self),
             "search": self._hamming_index.choice,

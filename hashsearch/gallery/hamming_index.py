@@ -3,8 +3,9 @@
 Every answer is complete, whichever way it is found: by a ``scan``, which compares the query with
 all codes; by multi-index hashing, ``mih``, certified for the radius (see :mod:`.multi_index`); or
 by one of FAISS's indexes (see :mod:`.faiss_indexes`). ``auto`` scans where the codes are few. Of
-many codes, it counts for each query what the buckets hold that it is to look in, and scans only if
-to compare all that would take longer.
+many, it looks in the tables for as long as that takes no longer than a scan would, by what the
+buckets of each query hold, and scans if it has not found enough by then. So a query unlike the
+codes of the gallery takes about two scans at most; others take a small part of one.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy.typing as npt
 from hashsearch.errors import ArgumentError
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS, FaissIndexes, serialised_indexes
 from hashsearch.gallery.multi_index import (
-    Candidates,
     MultiIndex,
+    NearCodes,
     code_words,
     distances,
     table_datasets,
@@ -30,20 +31,21 @@ from hashsearch.gallery.multi_index import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["SEARCHES", "Balls", "HammingIndex", "check_index", "index_datasets"]
+__all__ = ["SEARCHES", "Balls", "HammingIndex", "check_index", "default_indexes", "index_datasets"]
 
 Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
 SEARCHES = ("auto", "scan", "mih", *INDEX_KINDS)
-"""The ways to search that can be named: the best of our own, each of these, each of FAISS's."""
+"""The ways to search that can be named; ``mih`` looks in tables however long that takes, except
+that it scans where more than four million buckets would have to be looked in."""
 
 _FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least search in tables
 _QUERIES_AT_ONCE = 256
+_FIRST_QUERIES = 16  # before it is known how much they find
 _RESULTS_AT_ONCE = 1 << 22
-_PROBES_AT_ONCE = 1 << 18
-# Of so many codes, the few nearest give a radius that holds enough; of a smaller share of all,
-# one that holds far too many.
+# A sample of 1,024 codes or more, and no less than every 128th, tells a radius that is surely
+# wide enough; a sparser one would tell one far too wide.
 _SAMPLE = 1 << 10
 _SAMPLE_STEP = 1 << 7
 
@@ -69,6 +71,11 @@ def check_index(index: str) -> None:
         raise ArgumentError(f"index must be {', '.join(SEARCHES)}, not {index!r}")
 
 
+def default_indexes(n_distinct: int) -> tuple[str, ...]:
+    """FAISS's indexes that are stored unless others are asked for: none of many codes."""
+    return INDEX_KINDS if n_distinct < _FEW_CODES else ()
+
+
 def index_datasets(
     distinct: npt.NDArray[np.uint8], kinds: Sequence[str] | None
 ) -> dict[str, npt.NDArray[Any]]:
@@ -76,8 +83,7 @@ def index_datasets(
 
     Args:
         distinct: ``uint8 (u, n_bits // 8)``.
-        kinds: FAISS's, some of :data:`INDEX_KINDS`; None: all where the codes are few, and none
-            where they would take more room than the codes.
+        kinds: FAISS's, some of :data:`INDEX_KINDS`; None: :func:`default_indexes`.
 
     Returns:
         ``mih/...``, where there are codes enough that it pays, and ``faiss/<kind>``.
@@ -85,10 +91,10 @@ def index_datasets(
     Raises:
         ArgumentError: an unknown kind.
     """
-    few = len(distinct) < _FEW_CODES
-    datasets = {} if few else table_datasets(code_words(distinct), 8 * distinct.shape[1])
-    if kinds is None:
-        kinds = INDEX_KINDS if few else ()
+    datasets = {}
+    if len(distinct) >= _FEW_CODES:
+        datasets.update(table_datasets(code_words(distinct), 8 * distinct.shape[1]))
+    kinds = default_indexes(len(distinct)) if kinds is None else kinds
     return datasets | serialised_indexes(distinct, kinds)
 
 
@@ -117,15 +123,16 @@ class HammingIndex:
     @property
     def choice(self) -> str:
         """What ``auto`` does, and why, in one line."""
-        n_codes = self._words.shape[1]
-        if "mih/places" not in self._datasets:
-            few = "few enough to compare with" if n_codes < _FEW_CODES else "no tables of"
-            return f"scan: {n_codes:,} distinct codes, {few} each query"
-        tables = self._multi_index.n_tables
-        return (
-            f"mih: {n_codes:,} distinct codes in {tables} tables of about "
-            f"{self._n_bits // tables} bits; a scan where those hold more than it would compare"
-        )
+        codes = f"{self._words.shape[1]:,} distinct codes"
+        if "mih/places" in self._datasets:
+            tables = self._multi_index.n_tables
+            return (
+                f"mih: {codes} in {tables} hash tables of about {self._n_bits // tables} bits; "
+                "a scan for queries that would take longer so"
+            )
+        if self._words.shape[1] < _FEW_CODES:
+            return f"scan: {codes} are compared in less time than hash tables take"
+        return f"scan: {codes} without hash tables; `hashsearch compact` makes them"
 
     def around(
         self, queries: npt.NDArray[np.uint8], radius: int, wanted: int, index: str
@@ -143,10 +150,8 @@ class HammingIndex:
         if index in INDEX_KINDS:
             yield from self._by_faiss(queries, radius, wanted, index)
         elif index == "mih" or (index == "auto" and "mih/places" in self._datasets):
-            forced = index == "mih"
-            yield from self._by_tables(
-                code_words(queries), radius, wanted, whatever_it_costs=forced
-            )
+            budget = math.inf if index == "mih" else self._words.size
+            yield from self._by_tables(code_words(queries), radius, wanted, budget)
         else:
             yield from self._by_scan(code_words(queries), radius, wanted)
 
@@ -180,49 +185,59 @@ class HammingIndex:
         return int(np.searchsorted(held, wanted))
 
     def _by_tables(
-        self, queries: Words, radius: int, wanted: int, *, whatever_it_costs: bool
+        self, queries: Words, radius: int, wanted: int, budget: float
     ) -> Iterator[Balls]:
         tables = self._multi_index
         codes = wanted * len(self._items_per_code) / self._n_items
         # By chance there may be fewer than expected, which would cost a search in vain.
         flips = tables.flips(radius, codes + math.sqrt(codes))
-        step = min(_QUERIES_AT_ONCE, max(1, _PROBES_AT_ONCE // tables.n_probes(flips)))
-        for begin in range(0, queries.shape[1], step):
+        if tables.cost(flips) >= budget:
+            yield from self._by_scan(queries, radius, wanted)
+            return
+        begin, step = 0, _FIRST_QUERIES
+        while begin < queries.shape[1]:
             some = queries[:, begin : begin + step]
-            yield self._looked_up(some, radius, wanted, flips, whatever_it_costs=whatever_it_costs)
+            balls = self._looked_up(some, radius, wanted, flips, budget)
+            yield balls
+            begin += step
+            # What these have found says of how many more the answers fit the memory.
+            found = max(1, len(balls.place) // some.shape[1])
+            step = max(1, min(_QUERIES_AT_ONCE, _RESULTS_AT_ONCE // found))
 
     def _looked_up(
-        self, queries: Words, radius: int, wanted: int, flips: int, *, whatever_it_costs: bool
+        self, queries: Words, radius: int, wanted: int, flips: int, budget: float
     ) -> Balls:
-        """The balls of a few queries: more flips as long as tables cost less than a scan."""
+        """The balls of a few queries: from tables within the budget, the rest by a scan."""
         tables = self._multi_index
         n_queries = queries.shape[1]
-        parts: list[Candidates] = []
+        parts: list[NearCodes] = []
         left, to_scan = np.arange(n_queries), np.zeros(n_queries, bool)
-        while len(left) and tables.is_affordable(flips):
+        while len(left) and tables.cost(flips) < budget:
             certified = tables.certified(flips) if wanted else radius
-            found, answered = tables.search(
-                queries[:, left], flips, certified, whatever_it_costs=whatever_it_costs
-            )
+            found, answered = tables.search(queries[:, left], flips, certified, budget)
             done = answered
             if wanted:
                 reach = self._reaches(found, len(left), radius, wanted, certified)
                 done = answered & (reach <= certified)
                 keep = done[found.query] & (found.distance <= reach[found.query])
-                found = Candidates(*(column[keep] for column in found))
+                found = NearCodes(*(column[keep] for column in found))
             parts.append(found._replace(query=left[found.query]))
             to_scan[left[~answered]] = True
             left = left[answered & ~done]
+            budget -= tables.cost(flips)
             flips += 1
         to_scan[left] = True
         for number in np.flatnonzero(to_scan).tolist():
             ball = self._scan(queries[:, number], radius, wanted)
-            parts.append(Candidates(np.full(len(ball.place), number), *ball))
-        query, place, distance = _joined(parts)
+            parts.append(NearCodes(np.full(len(ball.place), number), *ball))
+        query, place, distance = NearCodes.joined(parts)
+        if len(parts) > 1:
+            order = np.argsort(query, kind="stable")
+            query, place, distance = query[order], place[order], distance[order]
         return Balls(np.searchsorted(query, np.arange(n_queries + 1)), place, distance)
 
     def _reaches(
-        self, found: Candidates, n_queries: int, radius: int, wanted: int, certified: int
+        self, found: NearCodes, n_queries: int, radius: int, wanted: int, certified: int
     ) -> Integers:
         """How far to go for ``wanted`` items, ``int64 (q,)``, in bits.
 
@@ -281,12 +296,3 @@ def _together(found: Sequence[_Ball]) -> Balls:
 def _held(distance: npt.NDArray[Any], items: Integers) -> npt.NDArray[np.float64]:
     """How many items lie within each distance, ascending, up to the largest."""
     return np.bincount(distance, weights=items).cumsum()
-
-
-def _joined(parts: Sequence[Candidates]) -> Candidates:
-    """What was found for some queries in several ways, by query."""
-    if len(parts) == 1:
-        return parts[0]
-    query, place, distance = map(np.concatenate, zip(*parts, strict=True))
-    order = np.argsort(query, kind="stable")
-    return Candidates(query[order], place[order], distance[order])

@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["Candidates", "MultiIndex", "code_words", "distances", "n_offsets", "table_datasets"]
+__all__ = ["MultiIndex", "NearCodes", "code_words", "distances", "n_offsets", "table_datasets"]
 
 Words = npt.NDArray[np.uint64]
 Integers = npt.NDArray[np.int64]
@@ -36,10 +36,12 @@ _CANDIDATE = 12
 _SAMPLE_QUERIES = 64
 _SAMPLE_CODES = 1 << 16
 _AT_ONCE = 1 << 15  # 8 bytes each: they fit a core's cache
-_CANDIDATES_AT_ONCE = 1 << 20
+_PROBES_AT_ONCE = 1 << 18  # some 60 bytes each
+_MOST_PROBES = 1 << 22
+_CANDIDATES_AT_ONCE = 1 << 20  # some 60 bytes each
 
 
-class Candidates(NamedTuple):
+class NearCodes(NamedTuple):
     """The distinct codes within a radius of some queries, by query, then by place.
 
     All are ``int64 (found,)``; ``distance`` is in bits.
@@ -48,6 +50,11 @@ class Candidates(NamedTuple):
     query: Integers
     place: Integers
     distance: Integers
+
+    @classmethod
+    def joined(cls, parts: Sequence[NearCodes]) -> NearCodes:
+        """What was found in several searches, one after another."""
+        return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 class _Substrings(NamedTuple):
@@ -133,36 +140,51 @@ class MultiIndex:
             )
         return self._n_probes[flips]
 
-    def is_affordable(self, flips: int) -> bool:
-        """Whether a scan takes longer, if the buckets hold what they do on average."""
-        held = len(self._places) / (len(self._offsets) - 1)
-        return (_PROBE + _CANDIDATE * held) * self.n_probes(flips) < self._words.size
+    def cost(self, flips: int) -> float:
+        """What a search costs a query, if the buckets hold what they do on average.
+
+        Returns:
+            In words of codes that a scan compares in the same time; infinite where the probes
+            would not fit the memory.
+        """
+        n_probes = self.n_probes(flips)
+        if n_probes > _MOST_PROBES:
+            return math.inf
+        return (_PROBE + _CANDIDATE * len(self._places) / (len(self._offsets) - 1)) * n_probes
 
     def search(
-        self, queries: Words, flips: int, radius: int, *, whatever_it_costs: bool = False
-    ) -> tuple[Candidates, npt.NDArray[np.bool_]]:
+        self, queries: Words, flips: int, radius: int, budget: float
+    ) -> tuple[NearCodes, npt.NDArray[np.bool_]]:
         """All codes within a radius of each query.
 
         Args:
-            queries: ``uint64 (ceil(n_bits / 64), q)``.
+            queries: ``uint64 (ceil(n_bits / 64), q)``, at least one.
             flips: bits in which a substring may differ from the query's.
             radius: in bits, at most the certified one.
-            whatever_it_costs: answer queries whose buckets hold so many codes that a scan
-                were quicker, too.
+            budget: as :meth:`cost`, of a query. One whose buckets hold more is not answered.
 
         Returns:
             What was found, and ``bool (q,)``: which queries were answered.
         """
+        step = max(1, _PROBES_AT_ONCE // self.n_probes(flips))
+        found, answered = [], []
+        for first in range(0, queries.shape[1], step):
+            near, done = self._looked_up(queries[:, first : first + step], flips, radius, budget)
+            found.append(near._replace(query=near.query + first))
+            answered.append(done)
+        return NearCodes.joined(found), np.concatenate(answered)
+
+    def _looked_up(
+        self, queries: Words, flips: int, radius: int, budget: float
+    ) -> tuple[NearCodes, npt.NDArray[np.bool_]]:
+        """What :meth:`search` gives, of so few queries that their probes fit the memory."""
         probes = self._probes_of(flips)
         own = self._substrings.read(queries)
         bucket = (own.T[:, probes.table] ^ probes.flipped) + probes.first
         begin = self._offsets[bucket].astype(np.int64)
         count = self._offsets[bucket + 1].astype(np.int64) - begin
         held = count.sum(axis=1)
-        left = self._words.size - _PROBE * len(probes.table)
-        answered = _CANDIDATE * held < left
-        if whatever_it_costs:
-            answered[:] = True
+        answered = _PROBE * len(probes.table) + _CANDIDATE * held < budget
         asked = np.flatnonzero(answered)
         reach = np.cumsum(held[asked])
         if len(asked) == 0 or reach[-1] <= _CANDIDATES_AT_ONCE:
@@ -172,11 +194,11 @@ class MultiIndex:
             self._compared(queries, some, begin[some], count[some], radius)
             for some in np.split(asked, cuts)
         ]
-        return Candidates(*map(np.concatenate, zip(*found, strict=True))), answered
+        return NearCodes.joined(found), answered
 
     def _compared(
         self, queries: Words, asked: Integers, begin: Integers, count: Integers, radius: int
-    ) -> Candidates:
+    ) -> NearCodes:
         """The codes of some buckets that lie within the radius.
 
         Args:
@@ -198,7 +220,7 @@ class MultiIndex:
             # A code is listed once for each table that it was found in.
             key, once = np.unique(key, return_index=True)
             near = near[once]
-        return Candidates(query[near], place[near], distance[near])
+        return NearCodes(query[near], place[near], distance[near])
 
     def _probes_of(self, flips: int) -> _Probes:
         if flips not in self._probes:

@@ -233,8 +233,8 @@ def test_info_counts() -> None:
     info = gallery.info()
     assert (info["items"], info["distinct_codes"], info["largest_bucket"]) == (4, 2, 3)
     assert list(info["indexes"]) == ["flat"]
-    # Two codes of 1 byte and three offsets of 8, over four items.
-    assert math.isclose(info["searched_bytes_per_item"], (2 + 24) / 4)
+    # Two codes of 1 byte and three offsets of 8, and four places of ids of 4, over four items.
+    assert math.isclose(info["searched_bytes_per_item"], (2 + 24 + 16) / 4)
 
 
 def test_one_query_of_many_is_a_slice() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +13,14 @@ import pytest
 
 from hashsearch.codes import hamming_distance
 from hashsearch.errors import GalleryDamaged
-from hashsearch.gallery import Gallery
+from hashsearch.gallery import Gallery, hamming_index, ranking
+from hashsearch.gallery import multi_index as multi_index_module
 from hashsearch.gallery.multi_index import MultiIndex, code_words, distances, table_datasets
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from hashsearch.gallery import Matches
 
 Codes = npt.NDArray[np.uint8]
 
@@ -43,7 +49,7 @@ def test_every_code_within_the_certified_radius_is_found_once(n_bits: int, flips
     queries = np.concatenate([codes[::300], bunched(3, n_bits, seed=1)])
     tables = multi_index(codes)
     radius = tables.certified(flips)
-    found, answered = tables.search(code_words(queries), flips, radius, whatever_it_costs=True)
+    found, answered = tables.search(code_words(queries), flips, radius, math.inf)
     distance = hamming_distance(queries, codes)
     query, place = np.nonzero(distance <= radius)
     assert answered.all()
@@ -56,9 +62,9 @@ def test_many_candidates_are_compared_in_pieces(monkeypatch: pytest.MonkeyPatch)
     codes = bunched(900, 48)
     tables = multi_index(codes)
     queries = code_words(codes[::50])
-    whole, _ = tables.search(queries, 1, 5, whatever_it_costs=True)
+    whole, _ = tables.search(queries, 1, 5, math.inf)
     monkeypatch.setattr("hashsearch.gallery.multi_index._CANDIDATES_AT_ONCE", 100)
-    pieces, _ = tables.search(queries, 1, 5, whatever_it_costs=True)
+    pieces, _ = tables.search(queries, 1, 5, math.inf)
     assert len(whole.place) > 100
     for one, other in zip(whole, pieces, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -89,7 +95,8 @@ def test_queries_whose_buckets_hold_too_much_are_left_to_a_scan() -> None:
     crowded = np.full((1, 6), 7, np.uint8)
     alone = codes[np.flatnonzero((codes[:, :4] != 7).all(axis=1))[:1]]
     tables = multi_index(codes)
-    found, answered = tables.search(code_words(np.concatenate([crowded, alone])), 0, 2)
+    queries = code_words(np.concatenate([crowded, alone]))
+    found, answered = tables.search(queries, 0, 2, budget=len(codes))
     assert answered.tolist() == [False, True]
     assert (found.query == 1).all()
 
@@ -107,7 +114,9 @@ def test_distances_are_hamming_distances(n_bits: int, n_codes: int) -> None:
 @pytest.fixture(scope="module")
 def many_codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("many") / "many.h5"
-    Gallery.from_codes(bunched(140_000, 48), n_bits=48, fine_bits=0).save(path)
+    semantic = bunched(140_000, 48)
+    fine = np.random.default_rng(2).integers(0, 256, (len(semantic), 2), dtype=np.uint8)
+    Gallery.from_codes(np.hstack([semantic, fine]), n_bits=48, fine_bits=16).save(path)
     return path
 
 
@@ -115,36 +124,113 @@ def test_many_codes_have_tables_and_few_have_none(many_codes: Path) -> None:
     opened = Gallery.open(many_codes)
     assert "mih/places" in opened.content.datasets
     assert opened.indexes == ()
-    assert opened.info()["search"].startswith("mih: ")
+    n_codes = f"{opened.n_distinct:,} distinct codes"
+    with_tables = (
+        f"mih: {n_codes} in 3 hash tables of about 16 bits; a scan for queries that would take "
+        "longer so"
+    )
+    assert opened.info()["search"] == with_tables
     few = opened.only(ids=opened.ids(range(1000)))
-    assert few.info()["search"].startswith("scan: 1,000 distinct codes, few enough")
+    assert few.info()["search"] == (
+        "scan: 1,000 distinct codes are compared in less time than hash tables take"
+    )
     assert few.indexed().indexes == ("flat", "hash", "multihash")
-    without = opened.without(opened.ids([0]))
-    assert "no tables" in without.info()["search"]
-    assert without.indexed().info()["search"].startswith("mih: ")
+    again = opened.only(without_ids=["none"])
+    assert again.info()["search"] == (
+        f"scan: {n_codes} without hash tables; `hashsearch compact` makes them"
+    )
+    assert again.indexed().info()["search"] == with_tables
+
+
+def test_indexes_that_were_asked_for_are_told_from_those_by_default(many_codes: Path) -> None:
+    opened = Gallery.open(many_codes)
+    few = opened.only(ids=opened.ids(range(1000)))
+    for gallery in (opened, few.indexed()):
+        assert gallery.chosen_indexes is None
+    for gallery in (opened, few):
+        assert gallery.indexed(["flat"]).chosen_indexes == ("flat",)
+    assert few.indexed(()).chosen_indexes == ()
+
+
+def queries_of(gallery: Gallery, count: int) -> Codes:
+    """Half of them codes of the gallery, half of them like none of it."""
+    rows = np.arange(0, len(gallery), 2 * len(gallery) // count)
+    others = np.random.default_rng(1).integers(0, 256, (count - len(rows), 8), dtype=np.uint8)
+    return np.concatenate([gallery.codes(rows), others])
+
+
+def assert_same(one: Matches, other: Matches) -> None:
+    for name in ("offsets", "rows", "distance", "full_distance", "ball_size"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), name)
 
 
 @pytest.mark.parametrize("radius", [0, 2, 7])
-def test_tables_scan_and_faiss_agree_on_many_codes(many_codes: Path, radius: int) -> None:
+def test_all_ways_agree_on_many_codes(many_codes: Path, radius: int) -> None:
     gallery = Gallery.open(many_codes)
-    rng = np.random.default_rng(1)
-    queries = np.concatenate(
-        [
-            gallery.codes(np.arange(0, len(gallery), len(gallery) // 20)),
-            rng.integers(0, 256, (20, 6), dtype=np.uint8),
-        ]
-    )
-    expected = gallery.nearest(queries, k=10, radius=radius, index="scan")
-    balls = gallery.within(queries, radius=radius, index="scan")
-    for index in ("auto", "mih", "flat"):
-        found = gallery.nearest(queries, k=10, radius=radius, index=index)
-        np.testing.assert_array_equal(found.rows, expected.rows)
-        np.testing.assert_array_equal(found.ball_size, expected.ball_size)
-        within = gallery.within(queries, radius=radius, index=index)
-        np.testing.assert_array_equal(within.rows, balls.rows)
-        np.testing.assert_array_equal(within.offsets, balls.offsets)
-    alone = gallery.nearest(queries[:1], k=10, radius=radius)
-    np.testing.assert_array_equal(alone.rows, expected[0].rows)
+    queries = queries_of(gallery, 40)
+    for search in (
+        partial(gallery.nearest, radius=radius, k=10),
+        partial(gallery.within, radius=radius),
+        partial(gallery.within, radius=radius, limit=3),
+        partial(gallery.within, radius=radius, limit=0),
+    ):
+        expected = search(queries, index="scan")
+        for index in ("auto", "mih", "flat"):
+            assert_same(search(queries, index=index), expected)
+        assert_same(search(queries[:1]), expected[0])
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {},
+        {"_QUERIES_AT_ONCE": 7, "_FIRST_QUERIES": 3},
+        {"_RESULTS_AT_ONCE": 50},
+        {"_FEW_ROWS": 20},
+        {"_PROBES_AT_ONCE": 5, "_CANDIDATES_AT_ONCE": 9},
+    ],
+)
+def test_batches_are_cut_without_a_trace(
+    many_codes: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, int]
+) -> None:
+    gallery = Gallery.open(many_codes)
+    queries = queries_of(gallery, 300)
+    singly = [gallery.nearest(query[None], k=5, radius=3) for query in queries]
+    for name, value in limits.items():
+        for module in (hamming_index, multi_index_module, ranking):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, value)
+    for index in ("auto", "mih", "scan"):
+        together = gallery.nearest(queries, k=5, radius=3, index=index)
+        assert len(together) == len(singly)
+        for one, other in zip(together, singly, strict=True):
+            assert_same(one, other)
+
+
+def test_a_large_radius_is_scanned_a_few_queries_at_a_time(many_codes: Path) -> None:
+    gallery = Gallery.open(many_codes)
+    assert (gallery.within(queries_of(gallery, 20), 48, 0).ball_size == len(gallery)).all()
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"mih/places": np.zeros(5, np.uint32), "mih/offsets": np.zeros(257, np.uint32)},
+        {"mih/places": np.zeros(0, np.uint32), "mih/offsets": np.zeros(1, np.uint32)},
+        {"mih/places": np.zeros(4, np.uint32), "mih/offsets": np.zeros(17, np.uint32)},
+        {"mih/places": np.zeros(4, np.uint32)},
+    ],
+)
+def test_tables_of_another_shape_are_refused(
+    tmp_path: Path, tables: dict[str, npt.NDArray[np.uint32]]
+) -> None:
+    content = Gallery.from_codes(
+        np.arange(4, dtype=np.uint8)[:, None], n_bits=8, fine_bits=0
+    ).content
+    wrong = replace(content, datasets={**content.datasets, **tables})
+    Gallery(wrong).save(tmp_path / "wrong.h5")
+    with pytest.raises(GalleryDamaged, match=r"hash tables|mih/offsets"):
+        Gallery.open(tmp_path / "wrong.h5")
 
 
 def test_tables_are_checked_like_all_else(many_codes: Path, tmp_path: Path) -> None:
@@ -155,7 +241,7 @@ def test_tables_are_checked_like_all_else(many_codes: Path, tmp_path: Path) -> N
     path = tmp_path / "damaged.h5"
     path.write_bytes(data)
     opened = Gallery.open(path)
-    query = np.zeros((1, 6), np.uint8)
+    query = np.zeros((1, 8), np.uint8)
     assert len(opened.nearest(query, index="scan").rows) == 10
     with pytest.raises(GalleryDamaged, match="mih/places"):
         opened.nearest(query)

@@ -1,21 +1,20 @@
 """The gallery and other engines side by side: one thread, the same codes, in turns, in one run.
 
 Two tasks. *ball*: all items whose semantic code is within the radius. *nearest*: the ``k`` nearest
-items by the whole code. For the second, the gallery is searched in two ways: by its own order,
-which keeps to the ball first and so finds others; and, for the same answer as the peers', as a
-gallery of the same codes with all bits in the semantic one.
+items by the whole code. A search of the gallery goes by the ball first, which is another order; so
+for the same answer as the peers', a gallery of the same codes with all bits in the semantic one is
+searched, too.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import tempfile
 import time
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,42 +22,29 @@ import numpy.typing as npt
 from hashsearch.bench.latency import search_times, summarise
 from hashsearch.bench.peers.of_faiss import FAISS_PEERS
 from hashsearch.bench.peers.of_others import OTHER_PEERS
-from hashsearch.bench.peers.system import Codes, Peer, Rows, System, Task, Unable
+from hashsearch.bench.peers.ours import ball_contenders, nearest_contenders
+from hashsearch.bench.peers.system import Codes, Contender, Peer, Task, Unable
 from hashsearch.codes import hamming_distance
 from hashsearch.errors import ArgumentError, GalleryError
 from hashsearch.gallery import Gallery, search_threads
+from hashsearch.gallery.faiss_indexes import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from hashsearch.gallery import Matches
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["PEER_SETS", "compare_with_peers"]
 
 PEER_SETS: Mapping[str, Sequence[Peer]] = {
-    "basic": (*FAISS_PEERS[:3], OTHER_PEERS[0]),
+    "basic": [peer for peer in (*FAISS_PEERS, *OTHER_PEERS) if peer.is_basic],
     "all": (*FAISS_PEERS, *OTHER_PEERS),
 }
-"""``basic``: exact, quickly built, and there without further packages; ``all``: every peer."""
+"""``basic``: quickly built, and there without further packages; ``all``: every peer."""
 
 _ROUNDS = 3
 _WARM_UP = 5  # queries
 _SECONDS = 10.0  # for the queries of one system in one round
 _CHECKED = 20  # balls
 _BATCH = 100  # queries
-
-
-@dataclass
-class _Timed:
-    """A system, what it was asked, and the wall times of that."""
-
-    name: str
-    system: System
-    queries: Codes
-    build_s: float
-    bytes_per_item: float
-    times: list[npt.NDArray[np.float64]]
-    """Of each round, ``float64 (q,)``, in microseconds."""
 
 
 def compare_with_peers(
@@ -81,11 +67,12 @@ def compare_with_peers(
         progress: is told what is being done.
 
     Returns:
-        ``systems``: for each, ``task``, ``name``, ``setting``, and ``skipped``: why, or None, and
-        then ``exact``, ``build_s``, ``bytes_per_item``, percentiles, ``queries_per_s``,
-        ``batched_queries_per_s`` (None: it has no batches), ``recall`` (against the exact answer;
-        None: it lists no items) and ``ratio``, its median time to that of the first system of the
-        task, which is ours. Ready for JSON.
+        ``systems``: for each, ``task``, ``name``, and ``skipped``: why, or None, and then
+        ``setting``, ``index`` (of ours, the way to search; None: its own choice), ``exact``,
+        ``build_s``, ``bytes_per_item`` (on disk, without ids), percentiles, ``queries_per_s``,
+        ``batched_queries_per_s`` (None: it has no batches), ``recall`` (against brute force; None:
+        there was nothing to find, or it lists no items) and ``ratio``, its median time to that of
+        the first system of the task, which is ours. Ready for JSON.
 
     Raises:
         ArgumentError: an unknown set of peers.
@@ -94,31 +81,39 @@ def compare_with_peers(
     if peers not in PEER_SETS:
         raise ArgumentError(f"peers must be one of {', '.join(PEER_SETS)}, not {peers!r}")
     codes = gallery.codes()
-    tasks = {
-        "ball": Task(gallery.n_bits, radius, k),
-        "nearest": Task(8 * codes.shape[1], None, min(k, len(codes))),
-    }
+    k = min(k, len(codes))
+    tasks = {"ball": Task(gallery.n_bits, radius, k), "nearest": Task(8 * codes.shape[1], None, k)}
     systems: list[dict[str, Any]] = []
-    with search_threads(1):
+    with search_threads(1), _one_core():
         for name, task in tasks.items():
             items = np.ascontiguousarray(codes[:, : task.n_bits // 8])
-            asked = np.ascontiguousarray(queries[:, : task.n_bits // 8])
+            # FAISS reads past the end of queries, too.
+            asked = readable(queries[:, : task.n_bits // 8])
+            progress(f"{name}: building hashsearch")
+            if name == "ball":
+                truth: _Truth = _Balls(items, asked, radius)
+                ours = list(ball_contenders(gallery, radius))
+            else:
+                truth = _Nearest(items, asked, k)
+                ours = list(nearest_contenders(gallery, radius, k))
+            running = [_Running(each, queries, truth.recall(each, queries)) for each in ours]
+            skipped = []
             with ExitStack() as resources:
-                progress(f"{name}: building hashsearch")
-                timed = (_our_balls if name == "ball" else _our_nearest)(gallery, task, queries)
-                skipped = []
                 for peer in PEER_SETS[peers]:
                     progress(f"{name}: building {peer.name}")
                     try:
-                        timed += _built(peer, task, items, asked, resources)
-                    except Unable as reason:
-                        skipped.append({"task": name, "name": peer.name, "skipped": str(reason)})
-                progress(f"{name}: comparing answers")
-                truth = (_Balls if name == "ball" else _Nearest)(items, asked, task)
-                recalls = [truth.recall(each) for each in timed]
+                        built = _built(peer, task, items, resources)
+                        running += [
+                            _Running(each, asked, truth.recall(each, asked)) for each in built
+                        ]
+                    except GalleryError:
+                        raise
+                    except Exception as error:
+                        kind = "" if isinstance(error, Unable) else f"{type(error).__name__}: "
+                        skipped.append({"name": peer.name, "skipped": f"{kind}{error}"})
                 progress(f"{name}: timing")
-                summaries = _summaries(timed, recalls)
-                systems += [{"task": name, **summary} for summary in summaries] + skipped
+                entries = [*_timed(running), *skipped]
+            systems += [{"task": name, **entry} for entry in entries]
     return {
         "items": len(gallery),
         "radius": radius,
@@ -130,9 +125,24 @@ def compare_with_peers(
     }
 
 
-def _built(
-    peer: Peer, task: Task, items: Codes, asked: Codes, resources: ExitStack
-) -> list[_Timed]:
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts, to one core, where the system can.
+
+    Some engines have a pool of threads that nothing else limits.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _built(peer: Peer, task: Task, items: Codes, resources: ExitStack) -> list[Contender]:
     """A peer's index over the items, at all its settings."""
     if peer.most_items is not None and len(items) > peer.most_items:
         raise Unable(f"left out: of more than {peer.most_items:,} items it takes hours to build")
@@ -147,168 +157,126 @@ def _built(
     build_s = time.perf_counter() - start
     resources.callback(built.close)
     return [
-        _Timed(peer.name, system, asked, build_s, built.bytes / len(items), [])
+        Contender(peer.name, None, system, build_s, built.bytes / len(items))
         for system in built.systems
     ]
 
 
-def _our_balls(gallery: Gallery, task: Task, queries: Codes) -> list[_Timed]:
-    """The whole ball, ranked; its size and place alone; the whole by each way that has a name."""
-    _, build_s = _timed_build(gallery.codes(), gallery.n_bits, gallery.fine_bits)
+class _Truth(Protocol):
+    """What brute force finds."""
 
-    def ours(setting: str, *, lists_items: bool = True, **arguments: Any) -> _Timed:
-        search = partial(gallery.within, radius=task.radius or 0, **arguments)
-        system = System(setting, True, search, _rows if lists_items else None)
-        return _Timed("hashsearch", system, queries, build_s, _bytes_per_item(gallery), [])
+    def recall(self, contender: Contender, queries: Codes) -> float | None:
+        """The share of it that a contender finds; None where there is nothing to find.
 
-    return [
-        ours("ranked"),
-        ours("size and place", lists_items=False, limit=0),
-        *(ours(f"ranked, by {index}", index=index) for index in ("scan", "mih", *gallery.indexes)),
-    ]
-
-
-def _our_nearest(gallery: Gallery, task: Task, queries: Codes) -> list[_Timed]:
-    """The peers' answer, by a gallery whose semantic code is the whole; and our own order."""
-    codes = gallery.codes()
-    _, two_level_s = _timed_build(codes, gallery.n_bits, gallery.fine_bits)
-    one_level, one_level_s = _timed_build(codes, task.n_bits, 0)
-    # Its ids are the rows of the other.
-    row_of = np.array(one_level.ids(), np.int64)
-
-    def ours(setting: str, index: str) -> System:
-        search = partial(one_level.nearest, k=task.k, radius=0, index=index)
-        return System(setting, True, search, lambda matches: [row_of[m] for m in _rows(matches)])
-
-    settings = {"one level": "auto", "one level, by scan": "scan", "one level, by mih": "mih"}
-    alike = [
-        _Timed("hashsearch", ours(*each), queries, one_level_s, _bytes_per_item(one_level), [])
-        for each in settings.items()
-    ]
-    own = System("two levels, its own order", False, partial(gallery.nearest, k=task.k), _rows)
-    return [
-        *alike,
-        _Timed("hashsearch", own, queries, two_level_s, _bytes_per_item(gallery), []),
-    ]
-
-
-def _timed_build(codes: Codes, n_bits: int, fine_bits: int) -> tuple[Gallery, float]:
-    start = time.perf_counter()
-    built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits, indexes=())
-    return built, time.perf_counter() - start
-
-
-def _bytes_per_item(gallery: Gallery) -> float:
-    """Of all that a search reads: no ids, no FAISS indexes."""
-    searched = sum(
-        array.nbytes
-        for name, array in gallery.content.datasets.items()
-        if name.startswith(("codes/", "mih/")) or name in ("items/fine", "items/id_rank")
-    )
-    return searched / len(gallery)
-
-
-def _rows(matches: Matches) -> list[Rows]:
-    return [one.rows for one in matches]
+        Raises:
+            GalleryError: the contender is exact, and finds something else.
+        """
+        ...
 
 
 class _Balls:
-    """The items within the radius of the first few queries, by brute force."""
+    """The items within the radius of the first few queries."""
 
-    def __init__(self, items: Codes, asked: Codes, task: Task) -> None:
-        radius = task.radius or 0
+    def __init__(self, items: Codes, asked: Codes, radius: int) -> None:
         self._rows = [
             np.flatnonzero(hamming_distance(query[None], items)[0] <= radius)
             for query in asked[:_CHECKED]
         ]
 
-    def recall(self, timed: _Timed) -> float | None:
-        """The share of those that a system finds.
-
-        Raises:
-            GalleryError: it is exact, and finds others.
-        """
-        if timed.system.rows is None:
-            return None
-        right = 0
+    def recall(self, contender: Contender, queries: Codes) -> float | None:
+        system, right = contender.system, 0
         for number, expected in enumerate(self._rows):
-            answer = timed.system.search(timed.queries[number : number + 1])
-            (found,) = timed.system.rows(answer)
-            right += len(np.intersect1d(found, expected))
-            if timed.system.exact and not np.array_equal(np.sort(found), expected):
-                raise _other_answer(timed)
+            answer = system.search(queries[number : number + 1])
+            if system.rows is None:
+                is_right = answer.ball_size[0] == len(expected)
+            else:
+                (found,) = system.rows(answer)
+                right += len(np.intersect1d(found, expected))
+                is_right = np.array_equal(np.sort(found), expected)
+            if system.exact and not is_right:
+                raise _other_answer(contender)
         wanted = sum(map(len, self._rows))
-        return right / wanted if wanted else None
+        return right / wanted if wanted and system.rows else None
 
 
 class _Nearest:
-    """How far the k-th nearest item of every query is, by brute force."""
+    """How far the k-th nearest item of every query is; of equally far ones any will do."""
 
-    def __init__(self, items: Codes, asked: Codes, task: Task) -> None:
-        self._items, self._asked, self._k = items, asked, task.k
+    def __init__(self, items: Codes, asked: Codes, k: int) -> None:
+        self._items, self._asked, self._k = items, asked, k
         self._farthest = [
-            int(np.partition(hamming_distance(query[None], items)[0], task.k - 1)[task.k - 1])
+            int(np.partition(hamming_distance(query[None], items)[0], k - 1)[k - 1])
             for query in asked
         ]
 
-    def recall(self, timed: _Timed) -> float:
-        """The share of the nearest that a system finds; of equally far ones any will do.
-
-        Raises:
-            GalleryError: it is exact, and finds others.
-        """
-        right = 0
+    def recall(self, contender: Contender, queries: Codes) -> float | None:
+        system, right = contender.system, 0
+        if system.rows is None:
+            return None
         for number, farthest in enumerate(self._farthest):
-            answer = timed.system.search(timed.queries[number : number + 1])
-            (found,) = timed.system.rows(answer) if timed.system.rows else [np.zeros(0, np.int64)]
-            rows = np.unique(found)
-            query = self._asked[number : number + 1]
+            (found,) = system.rows(system.search(queries[number : number + 1]))
+            query, rows = self._asked[number : number + 1], np.unique(found)
             right += int((hamming_distance(query, self._items[rows])[0] <= farthest).sum())
-        recall = right / (self._k * len(self._farthest))
-        if timed.system.exact and recall != 1.0:
-            raise _other_answer(timed)
-        return recall
+        wanted = self._k * len(self._farthest)
+        if system.exact and right != wanted:
+            raise _other_answer(contender)
+        return right / wanted
 
 
-def _other_answer(timed: _Timed) -> GalleryError:
+def _other_answer(contender: Contender) -> GalleryError:
     return GalleryError(
-        f"{timed.name} finds different items than brute force; "
+        f"{contender.name} {contender.system.setting} finds different items than brute force; "
         "run `hashsearch verify` on the gallery, and report it if that passes"
     )
 
 
-def _summaries(timed: Sequence[_Timed], recalls: Sequence[float | None]) -> list[dict[str, Any]]:
-    """Time all in turns; the first round finds out how many queries each has time for."""
-    counts = []
-    for each in timed:
-        warm = search_times(each.system.search, each.queries[:_WARM_UP])
-        counts.append(max(_WARM_UP, int(_SECONDS * 1e6 / float(np.median(warm)))))
+class _Running:
+    """A contender, what it is asked, and how it did."""
+
+    def __init__(self, contender: Contender, queries: Codes, recall: float | None) -> None:
+        self.contender = contender
+        self.recall = recall
+        self._search = contender.system.search
+        taken = np.median(search_times(self._search, queries[:_WARM_UP]))
+        self._queries = queries[: max(_WARM_UP, int(_SECONDS * 1e6 / taken))]
+        self._times: list[npt.NDArray[np.float64]] = []
+
+    def take_turn(self) -> None:
+        """Time every query once, in microseconds."""
+        self._times.append(search_times(self._search, self._queries))
+
+    def summary(self) -> dict[str, float]:
+        """Of all turns."""
+        return summarise(np.concatenate(self._times))
+
+    def batched_queries_per_s(self) -> float | None:
+        """Of many queries in one call."""
+        if not self.contender.system.batches:
+            return None
+        some = self._queries[:_BATCH]
+        start = time.perf_counter()
+        self._search(some)
+        return round(len(some) / (time.perf_counter() - start), 1)
+
+
+def _timed(running: Sequence[_Running]) -> Iterable[dict[str, Any]]:
+    """Time all in turns; an entry each."""
     for _ in range(_ROUNDS):
-        for each, count in zip(timed, counts, strict=True):
-            each.times.append(search_times(each.system.search, each.queries[:count]))
-    summaries = [summarise(np.concatenate(each.times)) for each in timed]
-    return [
-        {
-            "name": each.name,
-            "setting": each.system.setting,
+        for each in running:
+            each.take_turn()
+    first = running[0].summary()["p50_us"]
+    for each in running:
+        contender, summary = each.contender, each.summary()
+        yield {
+            "name": contender.name,
             "skipped": None,
-            "exact": each.system.exact,
-            "build_s": round(each.build_s, 3),
-            "bytes_per_item": round(each.bytes_per_item, 1),
+            "setting": contender.system.setting,
+            "index": contender.index,
+            "exact": contender.system.exact,
+            "build_s": round(contender.build_s, 3),
+            "bytes_per_item": round(contender.bytes_per_item, 1),
             **summary,
-            "batched_queries_per_s": _batched(each, count),
-            "recall": recall,
-            "ratio": round(summary["p50_us"] / summaries[0]["p50_us"], 3),
+            "batched_queries_per_s": each.batched_queries_per_s(),
+            "recall": each.recall,
+            "ratio": round(summary["p50_us"] / first, 3),
         }
-        for each, count, summary, recall in zip(timed, counts, summaries, recalls, strict=True)
-    ]
-
-
-def _batched(timed: _Timed, count: int) -> float | None:
-    """Queries a second in one call."""
-    if not timed.system.batches:
-        return None
-    some = timed.queries[: min(count, _BATCH)]
-    start = time.perf_counter()
-    timed.system.search(some)
-    return round(len(some) / (time.perf_counter() - start), 1)

@@ -134,9 +134,9 @@ def _ball_rows(answer: Any) -> list[Rows]:
 
 
 FAISS_PEERS = (
-    Peer("FAISS IndexBinaryFlat", _flat),
-    Peer(f"FAISS IndexBinaryHash({_HASH_BITS})", _hash),
-    Peer(f"FAISS IndexBinaryMultiHash({_TABLES})", _multihash),
+    Peer("FAISS IndexBinaryFlat", _flat, is_basic=True),
+    Peer(f"FAISS IndexBinaryHash({_HASH_BITS})", _hash, is_basic=True),
+    Peer(f"FAISS IndexBinaryMultiHash({_TABLES})", _multihash, is_basic=True),
     Peer("FAISS IndexBinaryIVF", _ivf),
     Peer(f"FAISS IndexBinaryHNSW({_LINKS})", _hnsw, most_items=1_000_000),
 )

@@ -130,8 +130,8 @@ def _bytes_in(folder: Path) -> int:
 
 
 OTHER_PEERS = (
-    Peer("NumPy bitwise_count", _numpy),
-    Peer(f"usearch HNSW({_LINKS})", _usearch, ("usearch",), most_items=1_000_000),
-    Peer("LanceDB", _lancedb, ("lancedb", "pyarrow")),
-    Peer("Milvus Lite", _milvus, ("pymilvus", "milvus_lite"), most_items=1_000_000),
+    Peer("NumPy bitwise_count", _numpy, is_basic=True),
+    Peer(f"usearch HNSW({_LINKS})", _usearch, packages=("usearch",), most_items=1_000_000),
+    Peer("LanceDB", _lancedb, packages=("lancedb", "pyarrow")),
+    Peer("Milvus Lite", _milvus, packages=("pymilvus", "milvus_lite"), most_items=1_000_000),
 )

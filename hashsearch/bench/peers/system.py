@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-__all__ = ["Built", "Codes", "Peer", "Rows", "System", "Task", "Unable"]
+__all__ = ["Built", "Codes", "Contender", "Peer", "Rows", "System", "Task", "Unable"]
 
 Codes = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -45,7 +45,8 @@ class System:
         setting: of the dials, such as ``nprobe 8``; empty: it has none.
         exact: whether it promises to miss nothing; its recall is measured either way.
         search: ``uint8 (q, n_bits // 8)`` to what the engine returns.
-        rows: that to the rows found for each query, in any order; None: it lists none.
+        rows: that to the rows found for each query, in any order; None: it lists none, but
+            returns matches with the sizes of balls.
         batches: whether many queries in one call are a thing that it offers.
     """
 
@@ -57,12 +58,31 @@ class System:
 
 
 @dataclass(frozen=True)
+class Contender:
+    """A system of an engine, and what it took to have it.
+
+    Attributes:
+        name: of the engine and its index.
+        index: of ours, the way to search where it is not left to the gallery.
+        system: what is asked.
+        build_s: seconds to build it.
+        bytes_per_item: on disk, without ids, labels and pictures.
+    """
+
+    name: str
+    index: str | None
+    system: System
+    build_s: float
+    bytes_per_item: float
+
+
+@dataclass(frozen=True)
 class Built:
     """An index, with all the settings to search it with.
 
     Attributes:
         systems: one for each setting.
-        bytes: what it takes, in memory or on disk, the larger part of the two if both.
+        bytes: as the engine writes it.
         close: gives its resources back.
     """
 
@@ -79,11 +99,13 @@ class Peer:
         name: of the engine and its index.
         build: indexes ``uint8 (n, n_bits // 8)`` for a task, with a folder for its files.
             Raises :class:`Unable` where it cannot answer the task.
-        packages: to be imported first, as (name, extra that brings it).
+        is_basic: whether it is quickly built, and there without further packages.
+        packages: to be imported before it is built, which is timed.
         most_items: of more it takes hours to build on one core; None: it does not.
     """
 
     name: str
     build: Callable[[Codes, Task, Path], Built]
+    is_basic: bool = False
     packages: tuple[str, ...] = ()
     most_items: int | None = None
