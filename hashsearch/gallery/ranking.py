@@ -157,7 +157,7 @@ class Ranking:
             row, far, key = self._all(slices, distance, keys)
         else:
             row, far, key = self._first(slices, distance, keys, limit)
-        near, full = far.astype(np.int32), key.astype(np.int32)
+        near, full = far.astype(np.int32, copy=False), key.astype(np.int32, copy=False)
         if outside.any():
             full -= np.maximum(near - radius, 0) * self._step
         return Ranked(np.array([len(row)]), row, near, full)
@@ -244,10 +244,12 @@ class Ranking:
             part |= piece.value
         word.sort()
         row = word & ((1 << row_bits) - 1)
+        near, far = np.empty((2, len(word)), np.int32)
         word >>= row_bits
-        distance = word & ((1 << distance_bits) - 1)
-        word >>= distance_bits + row_bits
-        return row, distance, word
+        # Into place: an array more costs more to get than to fill.
+        np.bitwise_and(word, (1 << distance_bits) - 1, out=near, casting="unsafe")
+        np.right_shift(word, distance_bits + row_bits, out=far, casting="unsafe")
+        return row, near, far
 
     def _looked_up(
         self, slices: _Slices, distance: Integers, key: Integers
