@@ -117,7 +117,6 @@ class Difference:
     """Between a group and a baseline, over the seeds that both have.
 
     Attributes:
-        pair: of group and baseline, whichever is which.
         seeds: how many.
         map: of mAP. The interval and p are those of
             :func:`~hashsearch.bench.statistics.paired_difference`; where each seed has queries
@@ -125,7 +124,6 @@ class Difference:
         recall_within: of the recall within the radius, likewise; None where it is not measured.
     """
 
-    pair: frozenset[tuple[str, str]]
     seeds: int
     map: PairedDifference
     recall_within: PairedDifference | None
@@ -161,8 +159,7 @@ def _against(group: Group, groups: Sequence[Group], baseline: str) -> Difference
     found = _differ(group, other, "average_precision", seeds)
     if found is None:
         return None
-    pair = frozenset({(group.system, group.code), (other.system, other.code)})
-    return Difference(pair, len(seeds), found, _differ(group, other, "recall_within", seeds))
+    return Difference(len(seeds), found, _differ(group, other, "recall_within", seeds))
 
 
 def _differ(
@@ -212,12 +209,10 @@ def _over_means(means: npt.NDArray[np.float64]) -> Interval:
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def adjusted(tests: Differences) -> dict[frozenset[tuple[str, str]], float]:
-    """The p of each pair's mAP, Holm-corrected over all of a table; each pair is one test."""
-    found = {
-        test.pair: test.map["p_value"]
-        for column in tests.values()
-        for test in column
-        if test is not None and test.map["p_value"] is not None
-    }
-    return dict(zip(found, holm(list(found.values())), strict=True))
+def adjusted(tests: Sequence[Difference | None]) -> list[float | None]:
+    """The p of each difference's mAP, Holm-corrected over all of them; None where there is none."""
+    known = [test.map["p_value"] for test in tests if test is not None]
+    corrected = iter(holm([p_value for p_value in known if p_value is not None]))
+    return [
+        None if test is None or test.map["p_value"] is None else next(corrected) for test in tests
+    ]

@@ -152,6 +152,7 @@ class Suite:
         text: what it is for, a paragraph.
         runs: without repetition.
         baselines: the systems that the report tests all others against.
+        order: its place in the report; of those in one place, the order is that of names.
     """
 
     name: str
@@ -159,6 +160,7 @@ class Suite:
     text: str
     runs: tuple[Run, ...]
     baselines: tuple[str, ...] = BASELINES
+    order: int = 0
 
     def share(self, number: int, machines: int) -> Suite:
         """What one of several machines runs, so that each training is one machine's alone.
@@ -195,7 +197,7 @@ def load_suite(path: Path) -> Suite:
         raise SuiteError(f"{path}: no such file; name the .toml file of a suite") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path} cannot be read as TOML ({error}); mend that line") from error
-    known = ("title", "text", "radius", "baselines", "plan", "runs")
+    known = ("title", "text", "order", "radius", "baselines", "plan", "runs")
     unknown = set(content) - set(known)
     if unknown or not isinstance(content.get("runs"), list) or not content["runs"]:
         what = f"does not know {', '.join(sorted(unknown))}" if unknown else "has no [[runs]]"
@@ -203,6 +205,9 @@ def load_suite(path: Path) -> Suite:
     radius, baselines = content.get("radius", 2), content.get("baselines", list(BASELINES))
     if type(radius) is not int or radius < 0:
         raise SuiteError(f"{path}: radius must be a whole number from 0 up, not {radius!r}")
+    order = content.get("order", 0)
+    if type(order) is not int:
+        raise SuiteError(f"{path}: order must be a whole number, not {order!r}")
     if not isinstance(baselines, list) or any(type(name) is not str for name in baselines):
         raise SuiteError(f"{path}: baselines must be a list of names, not {baselines!r}")
     runs: list[Run] = []
@@ -223,6 +228,7 @@ def load_suite(path: Path) -> Suite:
         str(content.get("text", "")).strip(),
         chosen,
         tuple(baselines),
+        order,
     )
 
 

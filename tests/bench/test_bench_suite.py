@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bench_cases import CLASSES
+from PIL import Image
 
 from hashsearch.bench import suite as suites
 from hashsearch.bench.comparison import adjusted, differences, group_runs
@@ -21,6 +23,7 @@ from hashsearch.bench.report import (
     unclaimed_records,
     write_report,
 )
+from hashsearch.bench.report_plots import of_systems
 from hashsearch.bench.statistics import holm
 from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
 from hashsearch.datasets.fashion_mnist import training_splits
@@ -353,7 +356,8 @@ def test_the_table_tests_each_system_against_its_rivals(
 def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite, Any]) -> None:
     suite, records = recorded
     page, plots = render([(suite, records)], "# Head", "plots")
-    assert page.startswith("# Head\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs")
+    assert page.startswith("# Head\n\n## Do they rank better than dch?\n\n")
+    assert "\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs" in page
     assert "trained on 2 cores of a chip (cpu, float32, 2 threads)" in page
     finding = next(line for line in page.splitlines() if line.startswith("- **"))
     assert finding.startswith(
@@ -401,22 +405,61 @@ def test_of_other_queries_nothing_is_compared() -> None:
     assert not any("less" in column for column in table.columns)
 
 
-def test_a_pair_is_one_test_whichever_way_it_is_told() -> None:
+def test_each_column_is_corrected_for_itself() -> None:
     suite = make_suite(["lsh", "dch", "csq"], bits=[16], seeds=[0, 1], protocols=["held-out"])
     rng = np.random.default_rng(0)
     records = {run: record_of(rng.random(40).tolist(), None) for run in suite.runs}
     groups = group_runs(records)
     tests = differences(groups, ["lsh", "dch"])
-    found = {test.pair: test.map["p_value"] for column in tests.values() for test in column if test}
-    p_values = [p_value for p_value in found.values() if p_value is not None]
-    assert len(p_values) == len(found) == 3
-    assert adjusted(tests) == dict(zip(found, holm(p_values), strict=True))
+    for number, column in enumerate(tests.values()):
+        corrected = adjusted(column)
+        assert corrected[number] is None  # it does not differ from itself
+        known = [test.map["p_value"] or 0.0 for test in column if test is not None]
+        assert [p_value for p_value in corrected if p_value is not None] == list(holm(known))
     there, back = tests["lsh"][1], tests["dch"][0]
     assert there is not None
     assert back is not None
-    assert there.pair == back.pair
     assert there.map["value"] == pytest.approx(-(back.map["value"] or 0.0))
     assert there.map["p_value"] == pytest.approx(back.map["p_value"])
+
+
+def test_the_page_begins_with_what_the_paper_claims_of_all_suites(
+    recorded: tuple[suites.Suite, Any],
+) -> None:
+    suite, records = recorded
+    other = replace(suite, name="others", title="Others")
+    page, _ = render([(suite, records), (other, records)], "# Head", "plots")
+    overview = page.split("\n## ")[1]
+    assert overview.startswith("Do they rank better than dch?\n\n### adversarial less dch")
+    rows = [line for line in overview.splitlines() if line.startswith(("| Obj", "| Oth"))]
+    assert [row.split(" | ")[:4] for row in rows] == [
+        [f"| {title}", "held-out", f"{bits} + 64", "2"]
+        for title in ("Objectives", "Others")
+        for bits in (16, 32)
+    ]
+    # Four tests of p 0.016 each.
+    assert all("+20.1 [+14.0, +26.1], p 0.0" in row for row in rows)
+
+
+def test_suites_stand_in_the_report_in_their_order(tmp_path: Path) -> None:
+    for name, order in (("a", 2), ("b", 1), ("c", 1)):
+        (tmp_path / f"{name}.toml").write_text(
+            f'title = "Suite {name}"\norder = {order}\n[[runs]]\nobjectives = ["lsh"]\n'
+            'bits = [16]\nseeds = [0]\nprotocols = ["held-out"]\n'
+        )
+    page, *_ = write_report(tmp_path)
+    titles = [line for line in page.read_text().splitlines() if line.startswith("## ")]
+    assert titles == ["## Suite b", "## Suite c", "## Suite a"]
+
+
+@pytest.mark.parametrize("bits", [[16], [16, 32]])
+def test_systems_are_drawn_as_bars_or_against_bits(bits: list[int]) -> None:
+    suite = make_suite(["lsh", "dch"], bits=bits, seeds=[0, 1], protocols=["held-out"])
+    records = {run: record_of([0.4, 0.6], None) for run in suite.runs}
+    groups = group_runs(records)
+    drawn = np.asarray(Image.open(io.BytesIO(of_systems(groups, "held-out"))).convert("RGB"))
+    sky = (drawn == (0x56, 0xB4, 0xE9)).all(axis=2)
+    assert (int(sky.sum()) > 10_000) is (len(bits) == 1)  # the area of bars
 
 
 def test_a_training_that_diverges_costs_its_own_runs_alone(file: Path, tmp_path: Path) -> None:

@@ -502,7 +502,8 @@ def test_training_is_momentum_and_decay_on_these_directions() -> None:
             along, error = contrastive_divergence(rbm, visible[batch], draws)
             told_epoch, _, told_error = told.pop(0)
             # Two orders of adding up, which some processors round alike.
-            assert (told_epoch, told_error) == (epoch, pytest.approx(error, rel=1e-5))
+            assert told_epoch == epoch
+            assert told_error == pytest.approx(error, rel=1e-5)
             momentum = 0.5 if epoch <= 5 else 0.9
             moved[0] = momentum * moved[0] + 0.1 * (along.weights - 0.0002 * weights)
             moved[1] = momentum * moved[1] + 0.1 * along.visible_bias
