@@ -120,5 +120,5 @@ def discriminators(accuracies: Mapping[str, Sequence[Sequence[float]]]) -> bytes
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("share of cases")
     axes.set_ylim(0.45, 1.0)
-    made.legend(loc="outside lower center", frameon=False, fontsize=8)
+    made.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
     return png_of(made)

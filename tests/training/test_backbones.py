@@ -473,6 +473,8 @@ def torch_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.delenv("no_proxy", raising=False)
+    # urllib keeps what it made of the proxies of its first request.
+    monkeypatch.setattr("urllib.request._opener", None)
     monkeypatch.delenv("NO_PROXY", raising=False)
     return tmp_path / "hub" / "checkpoints"
 
