@@ -82,7 +82,7 @@ class HashNetwork(nn.Module):
         early, features = self.backbone(pixels)
         features = features.float()
         fine = None if self.fine_head is None else self.fine_head(early).float()
-        return Outputs(self.semantic_head(features).float(), features), fine
+        return Outputs(self.semantic_head(features).float(), features, pixels), fine
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         """The outputs that become bits: semantic, and fine where there is a fine head."""

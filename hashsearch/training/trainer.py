@@ -178,7 +178,9 @@ class _Run:
             learners, lr=plan.learning_rate, weight_decay=plan.weight_decay
         )
         self.adversary_optimiser = (
-            torch.optim.Adam(adversary, lr=1e-3, betas=(0.5, 0.999)) if adversary else None
+            torch.optim.Adam(adversary, lr=self.objective.adversary_rate, betas=(0.5, 0.999))
+            if adversary
+            else None
         )
         self.steps = len(train_set) // plan.batch_size
         self.schedule = self._one_cycle(plan.learning_rate, plan.epochs)

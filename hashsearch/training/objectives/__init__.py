@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashsearch.training.objectives.adversarial import Adversarial
+from hashsearch.training.objectives.adversarial_eyes import AdversarialEyes
 from hashsearch.training.objectives.base import Objective, Outputs
 from hashsearch.training.objectives.classifier_bits import ClassifierBits
 from hashsearch.training.objectives.csq import CentralSimilarityQuantisation
@@ -29,5 +30,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
         OrthoHash,
         ClassifierBits,
         Ladder,
+        AdversarialEyes,
     )
 }

@@ -28,7 +28,9 @@ class Adversarial(CauchyObjective):
     - ``adversarial``: a discriminator D sees an image's features and a code, and says
       whether the code is that image's own or that of a neighbour of it. D learns to tell;
       the encoder learns codes that leave D at chance, so that what sets an item apart
-      from its neighbours is scrambled out of the semantic code.
+      from its neighbours is scrambled out of the semantic code. D minimises
+      ``(softplus(-D(x_i, b_i)) + softplus(D(x_i, b_j))) / 2`` over images i and a neighbour j
+      of each, the encoder ``mean CE(1/2, sigmoid(D)) - log 2`` over the same logits.
 
     D sees the features detached: the encoder can only answer with its codes. Of a code it
     sees the bits that a search will see, ``sign(h)``; their gradient is taken for that of ``h``
@@ -100,6 +102,10 @@ class Adversarial(CauchyObjective):
         even = torch.full_like(logits, 0.5)
         return functional.binary_cross_entropy_with_logits(logits, even) - math.log(2)
 
+    def _seen(self, outputs: Outputs) -> Tensor:
+        """What D knows of each image: ``(n, n_features)``."""
+        return outputs.features.detach()
+
     def _judge(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -107,7 +113,7 @@ class Adversarial(CauchyObjective):
         codes = torch.tanh(outputs.semantic)
         signs = torch.where(codes >= 0, 1.0, -1.0)
         codes = codes + (1 - self.constants["softness"]) * (signs - codes).detach()
-        features = outputs.features.detach()
+        features = self._seen(outputs)
         rows, partners = draw_partners(neighbours, generator, self.constants["views"])
         own = self.discriminator(features[rows], codes[rows])
         swapped = self.discriminator(features[rows], codes[partners])

@@ -24,14 +24,16 @@ class Outputs:
             non-linearity; a bit is 1 where it is ``>= 0``. A head of an objective's own
             may say something else while it is trained.
         features: what the semantic head sees, float32 ``(n, n_features)``.
+        pixels: what the network saw, normalised, ``(n, channels, h, w)``; None where no one asks.
     """
 
     semantic: Tensor
     features: Tensor
+    pixels: Tensor | None = None
 
     def detached(self) -> Outputs:
         """The same values, cut off from the network."""
-        return Outputs(self.semantic.detach(), self.features.detach())
+        return Outputs(self.semantic.detach(), self.features.detach(), self.pixels)
 
 
 class Objective(nn.Module, ABC):
@@ -184,6 +186,11 @@ class Objective(nn.Module, ABC):
         """
         del outputs, neighbours, generator
         return None
+
+    @property
+    def adversary_rate(self) -> float:
+        """The learning rate of :meth:`adversary`."""
+        return 1e-3
 
     def adversary_parameters(self) -> list[nn.Parameter]:
         """What :meth:`adversary` trains; the trainer gives it an optimiser of its own."""
