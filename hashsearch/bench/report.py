@@ -129,11 +129,12 @@ def _overview(suites: Sequence[Suite], sections: Sequence[Mapping[str, _Section]
             for suite, of_suite in zip(suites, sections, strict=True)
             for protocol, section in of_suite.items()
             for group, test in zip(section.groups, section.tests.get(_RIVAL, []), strict=False)
-            if group.system == subject and test is not None
+            if group.system.partition(",")[0] == subject and test is not None
         ]
         p_values = adjusted([test for *_, test in found])
         rows = tuple(
             (
+                group.system,
                 suite.title,
                 protocol,
                 group.code,
@@ -143,7 +144,7 @@ def _overview(suites: Sequence[Suite], sections: Sequence[Mapping[str, _Section]
             )
             for (suite, protocol, group, test), p_value in zip(found, p_values, strict=True)
         )
-        columns = ("suite", "protocol", "bits", "seeds", "mAP", "recall within the radius")
+        columns = ("system", "suite", "protocol", "bits", "seeds", "mAP", "recall in the ball")
         if rows:
             parts += [f"### {subject} less {_RIVAL}", _markdown(Table("", columns, rows, ""))]
     if parts:
