@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from hashsearch.bench.latency import search_times
 from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.overheads import process_time
 from hashsearch.bench.scale import Originals, copy_codes, format_scale, parse_scale
 from hashsearch.datasets import fashion_mnist
 from hashsearch.encoder import Encoder
@@ -212,13 +213,9 @@ def _build(codes_path: Path, path: Path) -> dict[str, Any]:
 def _search(codes_path: Path, path: Path) -> dict[str, Any]:
     codes = np.load(codes_path, mmap_mode="r")
     queries = np.ascontiguousarray(codes[:: max(1, len(codes) // _QUERIES)])
-    start = time.perf_counter()
-    imported = [sys.executable, "-c", "import faiss"]
-    subprocess.run(imported, check=True)  # noqa: S603 - our own
-    bare = [sys.executable, "-c", "import numpy"]
-    middle = time.perf_counter()
-    subprocess.run(bare, check=True)  # noqa: S603 - our own
-    import_faiss_s = middle - start - (time.perf_counter() - middle)
+    with_faiss, bare = (
+        process_time([sys.executable, "-c", f"import {name}"]) for name in ("faiss", "numpy")
+    )
     before = _held_from_now()
     start = time.perf_counter()
     gallery = Gallery.open(path)
@@ -235,7 +232,7 @@ def _search(codes_path: Path, path: Path) -> dict[str, Any]:
         search_times(search, queries[:_WARM_UP])
         medians.append(float(np.median(search_times(search, queries))))
     return {
-        "import_faiss_s": import_faiss_s,
+        "import_faiss_s": with_faiss - bare,
         "open_s": open_s,
         "first_nearest_s": first_s,
         "nearest_us": medians[0],

@@ -192,16 +192,18 @@ def brute_force_recall(gallery: Gallery, queries: Codes, *, radius: int, k: int)
         keys = one_order_keys(query, codes, gallery.n_bits, radius)[0]
         cut = min(k, len(codes))
         distance = hamming_distance(split_codes(query, gallery.n_bits)[0], semantic)[0]
+        inside = distance <= radius
+        ball_size = int(inside.sum())
         nearest = gallery.nearest(query, k=k, radius=radius).rows
         within = gallery.within(query, radius=radius).rows
         for rows, right, size in (
             (nearest, keys <= np.partition(keys, cut - 1)[cut - 1], cut),
-            (within, distance <= radius, int((distance <= radius).sum())),
+            (within, inside, ball_size),
         ):
             found += int(right[np.unique(rows)].sum()) - max(len(rows) - size, 0)
             wanted += size
         alone = gallery.within(query, radius=radius, limit=0).ball_size[0]
-        found -= abs(int(alone) - int((distance <= radius).sum()))
+        found -= abs(int(alone) - ball_size)
     return found / wanted
 
 

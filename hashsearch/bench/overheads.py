@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hashsearch.encoder import Encoder
     from hashsearch.gallery import Gallery
 
-__all__ = ["cold_query", "encoding_throughput"]
+__all__ = ["cold_query", "encoding_throughput", "process_time"]
 
 _COMMAND = "import sys; from hashsearch.cli import main; sys.exit(main())"
 
@@ -58,8 +58,8 @@ def cold_query(
         query = [sys.executable, "-c", _COMMAND, "query", str(picture), "--gallery", str(path)]
         query_times, torch_times = [], []
         for turn in range(rounds + 1):
-            taken = _process_time(query)
-            other = _process_time([sys.executable, "-c", "import torch"]) if has_torch else 0.0
+            taken = process_time(query)
+            other = process_time([sys.executable, "-c", "import torch"]) if has_torch else 0.0
             if turn:
                 query_times.append(taken)
                 torch_times.append(other)
@@ -125,7 +125,12 @@ def _bare_loop(encoder: Encoder, inputs: npt.NDArray[np.float32], batch_size: in
         encoder.session.run(None, {name: inputs[start : start + batch_size]})
 
 
-def _process_time(command: list[str]) -> float:
+def process_time(command: list[str]) -> float:
+    """The wall time of a new process in seconds.
+
+    Raises:
+        HashsearchError: it fails.
+    """
     start = time.perf_counter()
     # The command is this interpreter with the project's own arguments.
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

@@ -63,6 +63,11 @@ class _Slices(NamedTuple):
         """How many rows they are."""
         return int(self.reach[-1]) if len(self.reach) else 0
 
+    @property
+    def rows(self) -> Rows:
+        """All rows, ``int64 (total,)``."""
+        return np.repeat(self.end - self.reach, self.end - self.begin) + np.arange(self.total)
+
     def pieces(self, values: Integers) -> Iterator[_Piece]:
         """All rows, a piece at a time.
 
@@ -73,9 +78,7 @@ class _Slices(NamedTuple):
             values: ``int64 (codes,)``, one a code.
         """
         if self.total <= _LARGE_SLICE * len(self.reach):
-            count = self.end - self.begin
-            rows = np.repeat(self.end - self.reach, count) + np.arange(self.total)
-            yield _Piece(slice(None), rows, np.repeat(values, count))
+            yield _Piece(slice(None), self.rows, np.repeat(values, self.end - self.begin))
             return
         place = 0
         for begin, end, value in zip(
@@ -172,7 +175,7 @@ class Ranking:
     ) -> Ranked:
         """What :meth:`best` gives of many queries with few items each: all sorted at once."""
         count = slices.end - slices.begin
-        row = np.repeat(slices.end - slices.reach, count) + np.arange(slices.total)
+        row = slices.rows
         distance = np.repeat(balls.distance, count)
         n_queries = len(balls.limits) - 1
         query = np.repeat(np.repeat(np.arange(n_queries), np.diff(balls.limits)), count)

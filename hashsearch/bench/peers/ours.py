@@ -68,7 +68,7 @@ def nearest_contenders(gallery: Gallery, radius: int, k: int) -> Iterator[Conten
         search = partial(way.gallery.nearest, k=k, radius=0, index=way.index or "auto")
         setting = "one level" if way.index is None else f"one level, by {way.index}"
         yield _contender(way, System(setting, True, search, rows))
-    own, *_ = _ways(gallery, _build_again(gallery, gallery.n_bits)[1])
+    own = next(_ways(gallery, _build_again(gallery, gallery.n_bits)[1]))
     search = partial(gallery.nearest, k=k, radius=radius)
     yield _contender(own, System("two levels, its own order", False, search, _rows))
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from hashsearch.errors import ArgumentError
-from hashsearch.training.discriminator import Discriminator
 from hashsearch.training.objectives.adversarial import Adversarial
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["AdversarialEyes"]
 
 _CHANNELS, _CELLS = (16, 32), 4
-_RATE = 1e-3
 
 
 class AdversarialEyes(Adversarial):
@@ -36,8 +34,9 @@ class AdversarialEyes(Adversarial):
 
     def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
         """See :meth:`Objective.build`."""
-        super().build(n_features, n_bits, n_classes)
+        del n_features  # D sees the image instead
         first, second = _CHANNELS
+        super().build(second * _CELLS**2, n_bits, n_classes)
         self.eyes = nn.Sequential(
             nn.Conv2d(1, first, 5, stride=2, padding=2),
             nn.LeakyReLU(0.2),
@@ -46,16 +45,15 @@ class AdversarialEyes(Adversarial):
             nn.AdaptiveAvgPool2d(_CELLS),
             nn.Flatten(),
         )
-        self.discriminator = Discriminator(second * _CELLS**2, n_bits)
 
     @property
     def adversary_rate(self) -> float:
         """See :attr:`Objective.adversary_rate`."""
-        return _RATE * self.constants["pace"]
+        return super().adversary_rate * self.constants["pace"]
 
     def adversary_parameters(self) -> list[nn.Parameter]:
         """The discriminator's, and those of its eyes."""
-        return [*self.eyes.parameters(), *self.discriminator.parameters()]
+        return [*self.eyes.parameters(), *super().adversary_parameters()]
 
     def _seen(self, outputs: Outputs) -> Tensor:
         """What D knows of each image: ``(n, 512)``.
