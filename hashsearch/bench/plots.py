@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import (
     FuncFormatter,
     LogLocator,
@@ -26,7 +27,7 @@ from hashsearch.bench.scale import format_scale
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "draw", "new_figure", "png_of"]
+__all__ = ["COLOURS", "draw", "new_figure", "new_panels", "png_of"]
 
 _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
     "#0072B2",
@@ -40,6 +41,7 @@ _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
 COLOURS = (_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK)
 _SIZE = (7.2, 5.0)  # inches
 _OPERATIONS = {"nearest": "best 10", "within": "whole ball", "size": "size of the ball"}
+_HEAD = 0.6  # inches for the title of panels
 _WIDE_SIZE = (11.0, 6.0)
 PLOT_NAMES = ("precision-recall.png", "radius.png", "pairs.png", "latency.png", "peers.png")
 _DPI = 100
@@ -244,6 +246,23 @@ def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
     axes.text(0, 1.02, subtitle, transform=axes.transAxes, fontsize=9, color="#444444")
     _plain(axes)
     return figure, axes
+
+
+def new_panels(title: str, subtitle: str, count: int, *, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many small sets of axes on one scale, titled as :func:`new_figure` does."""
+    rows = -(-count // columns)
+    height = _HEAD + 1.5 * rows
+    layout = ConstrainedLayoutEngine(rect=(0, 0, 1, 1 - _HEAD / height))
+    figure = Figure(figsize=(_SIZE[0], height), dpi=_DPI, layout=layout)
+    FigureCanvasAgg(figure)
+    figure.text(0.01, 1 - 0.25 / height, title, fontsize=13, in_layout=False)
+    figure.text(0.01, 1 - 0.47 / height, subtitle, fontsize=9, color="#444444", in_layout=False)
+    made = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for axes in made[:count]:
+        _plain(axes)
+    for axes in made[count:]:
+        axes.set_axis_off()
+    return figure, made[:count]
 
 
 def _plain(axes: Axes) -> None:

@@ -113,8 +113,15 @@ def render(
         if judged:
             name = f"{suite.name}-discriminator.png"
             shown = list(judged.values())
-            accuracies = dict(zip(_labels(shown), map(_accuracies, shown), strict=True))
-            plots[name] = discriminators(accuracies)
+            named = dict(zip(_labels(shown), shown, strict=True))
+            plots[name] = discriminators(
+                {label: _accuracies(group) for label, group in named.items()},
+                {
+                    label: epoch
+                    for label, group in named.items()
+                    if (epoch := _settled_after(group)) is not None
+                },
+            )
             parts.append("### How often the discriminator is right")
             parts.append(f"![Accuracy of the discriminator]({plots_folder}/{name})")
     return "\n\n".join(part for part in parts if part) + "\n", plots
@@ -261,15 +268,18 @@ def _accuracies(group: Group) -> list[list[float]]:
     ]
 
 
+def _settled_after(group: Group) -> int | None:
+    """The last epoch before the settling ones; None where there are none."""
+    plan = next(iter(group.records.values()))["plan"]
+    return plan["epochs"] if plan["settle_epochs"] else None
+
+
 def _labels(groups: Sequence[Group]) -> list[str]:
-    """What tells the groups apart: the system, and what is not the same for all."""
-    columns = [
-        [group.system for group in groups],
-        [f"{group.code} bits" for group in groups],
-        [group.protocol for group in groups],
-    ]
-    told = [column for number, column in enumerate(columns) if not number or len({*column}) > 1]
-    return [", ".join(parts) for parts in zip(*told, strict=True)]
+    """The systems; with the length of the code where one stands there with several."""
+    systems = [group.system for group in groups]
+    if len({*systems}) == len(systems):
+        return systems
+    return [f"{group.system}, {group.code} bits" for group in groups]
 
 
 def _markdown(table: Table) -> str:

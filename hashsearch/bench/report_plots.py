@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import cycle, product
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import MaxNLocator
 
-from hashsearch.bench.plots import COLOURS, new_figure, png_of
+from hashsearch.bench.plots import COLOURS, new_figure, new_panels, png_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from matplotlib.axes import Axes
 
     from hashsearch.bench.comparison import Group
 
 __all__ = ["discriminators", "of_systems"]
 
 _MARKERS = "os^Dv<>PX*"
+_MOST_IN_ONE = 5  # curves whose bands can be told apart
 _STYLES = tuple(product(("-", "--", "-.", ":"), COLOURS))
 
 
@@ -96,29 +100,69 @@ def _estimates(groups: Sequence[Group], figure: str) -> tuple[list[float], npt.N
     return values, np.array(ends).T
 
 
-def discriminators(accuracies: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
+def discriminators(
+    accuracies: Mapping[str, Sequence[Sequence[float]]], settled_after: Mapping[str, int]
+) -> bytes:
     """How often discriminators are right, epoch by epoch; a band spans the seeds.
 
     Args:
         accuracies: by name: for each seed, one value an epoch.
+        settled_after: by name, of those that settle: the last epoch before.
 
     Returns:
-        A PNG file.
+        A PNG file: lines in one picture, or, of many, a panel each beside the first one's line.
     """
-    made, axes = new_figure(
-        "How often the discriminator is right",
-        "on training batches, before it learns from them; mean, least and most of the seeds",
-    )
-    for (name, seeds), (line, colour) in zip(accuracies.items(), cycle(_STYLES)):
-        epochs = min(map(len, seeds))
-        values = np.array([list(seed)[:epochs] for seed in seeds])
-        steps = np.arange(1, epochs + 1)
-        axes.plot(steps, values.mean(axis=0), color=colour, linestyle=line, label=name)
-        axes.fill_between(steps, values.min(axis=0), values.max(axis=0), color=colour, alpha=0.2)
-    axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="chance")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel("share of cases")
-    axes.set_ylim(0.45, 1.0)
-    made.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
+    title = "How often the discriminator is right"
+    subtitle = "on training batches, before it learns from them; bands span the seeds"
+    if settled_after:
+        subtitle += "; upright: settling begins"
+    curves = {name: _Curve.of(seeds) for name, seeds in accuracies.items()}
+    if len(curves) <= _MOST_IN_ONE:
+        made, axes = new_figure(title, subtitle)
+        for (name, curve), colour in zip(curves.items(), cycle(COLOURS)):
+            curve.draw(axes, colour, name)
+        _frame(axes, set(settled_after.values()))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("share of cases")
+        made.legend(loc="outside lower center", frameon=False, fontsize=8, ncols=2)
+        return png_of(made)
+    made, panels = new_panels(title, subtitle, len(curves), columns=4)
+    first = next(iter(curves))
+    for panel, (name, curve) in zip(panels, curves.items(), strict=True):
+        if name != first:
+            panel.plot(curves[first].epochs, curves[first].mean, color="#aaaaaa", linewidth=1)
+        curve.draw(panel, COLOURS[0], name)
+        _frame(panel, {settled_after[name]} if name in settled_after else ())
+        panel.set_title(fill(name, 26), loc="left", fontsize=8)
+    made.supxlabel(f"epoch; grey: {first}", fontsize=9)
+    made.supylabel("share of cases", fontsize=9)
     return png_of(made)
+
+
+class _Curve(NamedTuple):
+    """One value an epoch, all ``float64 (epochs,)``: over the seeds."""
+
+    epochs: npt.NDArray[np.float64]
+    mean: npt.NDArray[np.float64]
+    least: npt.NDArray[np.float64]
+    most: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, seeds: Sequence[Sequence[float]]) -> _Curve:
+        n_epochs = min(map(len, seeds))
+        values = np.array([list(seed)[:n_epochs] for seed in seeds])
+        epochs = np.arange(1.0, n_epochs + 1)
+        return cls(epochs, values.mean(axis=0), values.min(axis=0), values.max(axis=0))
+
+    def draw(self, axes: Axes, colour: str, name: str) -> None:
+        axes.plot(self.epochs, self.mean, color=colour, label=name)
+        axes.fill_between(self.epochs, self.least, self.most, color=colour, alpha=0.2, linewidth=0)
+
+
+def _frame(axes: Axes, settled_after: Iterable[int]) -> None:
+    """Chance, where settling begins, and one scale for all."""
+    axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="chance")
+    for epoch in settled_after:
+        axes.axvline(epoch + 0.5, color="#444444", linestyle=":", linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylim(0.45, 1.0)

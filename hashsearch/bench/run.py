@@ -363,6 +363,13 @@ def _split(subject: Subject, seed: int, *, of_sample: bool) -> tuple[Split, str]
     if subject.labels is not None:
         split = held_out(subject.labels, seed=seed)
         order = stratified_order(subject.labels[split.gallery], seed)
+        asked = set(subject.labels[split.queries])
+        silent = sorted(set(subject.labels) - asked)
+        if silent:
+            shown = ", ".join(silent[:3]) + (", ..." if len(silent) > 3 else "")
+            subject.notes.append(
+                f"{len(silent)} types of fewer than five items give no queries: {shown}"
+            )
         # Only of the sample is it known that no encoder trained on it: it is the test split.
         known = of_sample and subject.originals is not None
         return Split(split.queries, split.gallery[order]), "held-out" if known else "own-split"

@@ -10,6 +10,7 @@ from bench_cases import encoder, image_set
 from hashsearch.bench.evaluation import evaluate_encoder, evaluate_pixel_sad
 from hashsearch.bench.protocols import PROTOCOLS, Task, make_task
 from hashsearch.codes import hamming_distance, split_codes
+from hashsearch.datasets.image_set import ImageSet
 from hashsearch.metrics import average_precision, precision_within, recall_within
 
 EMPTY = image_set(240).subset(np.arange(0))
@@ -57,6 +58,21 @@ def test_pixels_are_compared_by_their_absolute_differences(task: Task) -> None:
     assert result["per_query"]["average_precision"] == pytest.approx(expected.tolist(), abs=1e-4)
     assert 0.25 < result["map"]["value"] < 1
     assert "precision_within" not in result
+
+
+def test_pixel_differences_worked_by_hand() -> None:
+    searched = ImageSet(
+        np.array([[[12, 0, 255]], [[10, 3, 255]], [[10, 0, 250]]], np.uint8),
+        np.array([1, 0, 0], np.int64),
+        ("coat", "bag"),
+        ("a", "b", "c"),
+    )
+    query = np.array([[[10, 0, 255]]], np.uint8)
+    task = Task(PROTOCOLS["held-out"], query, ("q",), np.array([0], np.int64), searched)
+    # 2, 3 and 5 grey levels away; the relevant ones stand second and third.
+    result = evaluate_pixel_sad(task)
+    assert result["map"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
+    assert result["precision_at"]["10"]["value"] == pytest.approx(2 / 10)
 
 
 def test_the_same_item_is_looked_for_by_codes_and_by_pixels() -> None:

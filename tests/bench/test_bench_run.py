@@ -137,6 +137,34 @@ def test_without_labels_quality_is_left_out_and_latency_still_runs() -> None:
     assert set(draw(result)) == {"latency.png"}
 
 
+def test_one_missing_label_leaves_quality_out_and_says_so() -> None:
+    codes, labels = class_codes(200)
+    result = bench.run(
+        Gallery.from_codes(
+            codes, n_bits=N_BITS, fine_bits=FINE_BITS, labels=[None, *labels.tolist()[1:]]
+        ),
+        scales=[],
+    )
+    assert result["quality"] == []
+    assert [note for note in result["notes"] if "label" in note] == [
+        "quality is left out: 1 of 200 items have no label; "
+        "build the gallery from a labelled source"
+    ]
+
+
+def test_types_too_small_to_ask_are_searched_and_named() -> None:
+    codes, labels = class_codes(200)
+    names = labels.tolist()
+    names[:6] = ["glove", "scarf", "scarf", "scarf", "scarf", "glove"]
+    result = bench.run(
+        Gallery.from_codes(codes, n_bits=N_BITS, fine_bits=FINE_BITS, labels=names), scales=[]
+    )
+    assert result["notes"][-1] == "2 types of fewer than five items give no queries: glove, scarf"
+    (quality,) = result["quality"]
+    asked = sum(min(100, names.count(name) // 5) for name in set(names))
+    assert (quality["queries"], quality["items"]) == (asked, 200 - asked)
+
+
 def test_default_scales_go_as_far_as_the_gallery() -> None:
     assert bench.run(code_gallery())["settings"]["scales"] == []
 

@@ -23,7 +23,7 @@ from hashsearch.bench.report import (
     unclaimed_records,
     write_report,
 )
-from hashsearch.bench.report_plots import of_systems
+from hashsearch.bench.report_plots import discriminators, of_systems
 from hashsearch.bench.statistics import holm
 from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
 from hashsearch.datasets.fashion_mnist import training_splits
@@ -184,6 +184,36 @@ def test_a_suite_runs_once_and_is_taken_up_again(file: Path, tmp_path: Path) -> 
     assert read_runs(suite, folder) == again
 
 
+def test_a_suite_stopped_within_a_training_ends_as_an_undisturbed_one(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 5 steps an epoch.
+    text = SUITE.replace("epochs = 1", "epochs = 3\nbatch_size = 64")
+    file.write_text(text.replace('"lsh", "pixel-sad"', '"pixel-sad"'))
+    undisturbed = run_all(file, tmp_path / "undisturbed")
+    monkeypatch.setenv("HASHSEARCH_CACHE", str(tmp_path / "other-cache"))
+
+    def stop_in_the_second_epoch(what: str, done: int, total: int) -> None:
+        del total
+        if "dch" in what and done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(file, tmp_path / "stopped", stop_in_the_second_epoch)
+    encoders = tmp_path / "other-cache" / "encoders"
+    left = [path.name for path in encoders.iterdir()]
+    assert left
+    assert all(name.startswith("unfinished-dch-") for name in left)
+    steps: list[int] = []
+    resumed = run_all(file, tmp_path / "stopped", lambda _, done, __: steps.append(done))
+    assert min(step for step in steps if step) == 6
+    assert not list(encoders.glob("unfinished-*"))
+    assert list(resumed) == list(undisturbed)
+    for run, record in undisturbed.items():
+        assert resumed[run]["result"] == record["result"]
+        assert resumed[run]["training"].get("figures") == record["training"].get("figures")
+
+
 def test_records_of_changed_plans_are_named(file: Path, tmp_path: Path) -> None:
     run_all(file, tmp_path / RUNS)
     assert unclaimed_records(tmp_path) == []
@@ -291,6 +321,7 @@ def record_of(values: list[float | None], accuracy: float | None, queries: str =
     epoch = {"epoch": 1, "seconds": 60.0, "adversary_accuracy": accuracy}
     return {
         "machine": {"cores": 2, "cpu": "a chip"},
+        "plan": {"epochs": 1, "settle_epochs": 1},
         "queries_sha256": queries,
         "training": {
             "history": [epoch, epoch],
@@ -545,3 +576,14 @@ def test_a_page_of_a_suite_that_never_ran_says_so(recorded: tuple[suites.Suite, 
     page, plots = render([(recorded[0], {})], "# Head", "plots")
     assert "0 of 8 runs are recorded." in page
     assert not plots
+
+
+@pytest.mark.parametrize(("n_systems", "shape"), [(2, (500, 720)), (6, (360, 720))])
+def test_of_many_discriminators_each_has_a_panel(n_systems: int, shape: tuple[int, int]) -> None:
+    accuracies = {f"system {number}": [[0.5, 0.6, 0.7], [0.5, 0.8]] for number in range(n_systems)}
+    settled, plain = (
+        np.asarray(Image.open(io.BytesIO(discriminators(accuracies, after))).convert("L"))
+        for after in ({"system 1": 1}, {})
+    )
+    assert settled.shape == plain.shape == shape
+    assert not np.array_equal(settled, plain)

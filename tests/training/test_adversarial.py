@@ -152,6 +152,34 @@ def test_the_discriminators_loss_and_accuracy_are_their_formulas() -> None:
     assert float(found[1]) == pytest.approx(sum(right) / len(right))
 
 
+def test_two_images_worked_by_hand() -> None:
+    """Codes ``++`` and ``+-``; D's logit is the feature and twice the second bit."""
+    made = Adversarial(1, 2, 2).double()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.zero_()
+        made.classifier.weight += torch.eye(2)
+        first, second, last = (
+            layer for layer in made.discriminator.layers if isinstance(layer, torch.nn.Linear)
+        )
+        first.weight[0] = torch.tensor([1.0, 0.0, 2.0])
+        first.bias[0] = 10.0  # where no unit leaks, D is linear
+        second.weight[0, 0] = last.weight[0, 0] = 1.0
+        last.bias[0] = -10.0
+    batch = Outputs(
+        semantic=torch.tensor([[1.0, 2.0], [3.0, -1.0]], dtype=torch.float64),
+        features=torch.tensor([[0.5], [-0.5]], dtype=torch.float64),
+    )
+    # D's logits: 2.5 and -2.5 with the own codes, -1.5 and 1.5 with the swapped ones.
+    found = made.adversary(batch, same_label([0, 0]), seeded())
+    assert found is not None
+    assert float(found[0].detach()) == pytest.approx(1.1401515, abs=1e-7)
+    assert float(found[1]) == 0.5
+    terms_of = values(made, batch, [0, 0])
+    assert terms_of["adversarial"] == pytest.approx(0.4470043, abs=1e-7)
+    assert terms_of["classification"] == pytest.approx(0.4793601, abs=1e-7)
+
+
 def test_the_scramble_term_is_0_where_the_discriminator_is_at_chance() -> None:
     made = objective()
     for parameter in made.discriminator.parameters():
