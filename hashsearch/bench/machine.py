@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from hashsearch.gallery.threads import usable_cores
+
 __all__ = ["describe_machine"]
 
 _PACKAGES = (
@@ -33,9 +35,7 @@ def describe_machine() -> dict[str, Any]:
     """
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": _memory_gib(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),

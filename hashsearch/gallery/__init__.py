@@ -18,11 +18,12 @@ of many lengths; ``hashsearch bench`` does so again with the codes that it times
 """
 
 from hashsearch.gallery.exchange import export_gallery, import_gallery
-from hashsearch.gallery.faiss_indexes import INDEX_KINDS, search_threads
+from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import DatasetCheck, verify
 from hashsearch.gallery.gallery import Gallery, changing
 from hashsearch.gallery.hamming_index import SEARCHES
 from hashsearch.gallery.matches import Matches
+from hashsearch.gallery.threads import search_threads
 from hashsearch.gallery.writer import Writer, writing
 
 __all__ = [

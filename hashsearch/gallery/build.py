@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError, DatasetError, ImageError
 from hashsearch.gallery.gallery import Gallery
+from hashsearch.gallery.threads import usable_cores
 from hashsearch.images import Preprocessing, read_image, thumbnail, to_pixels
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _read_ahead(
     items: Sequence[Item], preprocessing: Preprocessing, thumbnails: bool, batch_size: int
 ) -> Generator[list[_Read], None, None]:
     """Batches of read items, in order, with the next ones being read meanwhile."""
-    workers = max(os.cpu_count() or 1, 2)
+    workers = max(usable_cores(), 2)
     # A batch is read by several threads, a contiguous part each: a task an image costs more
     # than reading a small one.
     part = -(-batch_size // workers)

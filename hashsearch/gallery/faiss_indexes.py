@@ -4,13 +4,15 @@
 places, and so is complete for a radius up to ``nflip``; ``multihash`` does so in ``m`` tables, and
 is complete up to ``m * (nflip + 1) - 1``. ``nflip`` is set to what the radius asks for; where that
 costs more probes than there are codes, ``flat`` answers.
+
+On a GPU, FAISS finds the nearest codes of many queries at once, up to :data:`GPU_MOST` of each.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,19 +21,22 @@ import numpy.typing as npt
 from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "GPU_MOST",
     "INDEX_KINDS",
     "FaissIndexes",
     "Found",
     "readable",
-    "search_threads",
     "serialised_indexes",
 ]
 
 INDEX_KINDS = ("flat", "hash", "multihash")
 """The FAISS indexes that a gallery file can hold."""
+
+GPU_MOST = 2048
+"""How many nearest codes FAISS finds on a GPU."""
 
 
 class Found(NamedTuple):
@@ -80,6 +85,42 @@ class FaissIndexes:
                     return _range_search(index, queries, radius)
         return _range_search(self._index("flat"), queries, radius)
 
+    def has_gpu(self) -> bool:
+        """Whether FAISS has a GPU here, and the codes fit it."""
+        return self._on_gpu is not None
+
+    def nearest(
+        self, queries: npt.NDArray[np.uint8], count: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+        """The nearest codes by the GPU; of the equally far, any.
+
+        Args:
+            queries: ``uint8 (q, n_bits // 8)``.
+            count: how many, at most :data:`GPU_MOST`, and no more than there are.
+
+        Returns:
+            Distances in bits, ascending, and places, both ``(q, count)``.
+
+        Raises:
+            ArgumentError: FAISS has no GPU here, or the codes do not fit it.
+        """
+        index = self._on_gpu
+        if index is None:
+            raise ArgumentError(
+                "FAISS has no GPU here, or not enough of its memory; use index 'auto', or install "
+                "a faiss-gpu that knows this GPU"
+            )
+        with self._lock:  # threads must not share what FAISS holds on a GPU
+            distance, place = index.search(readable(queries), count)
+        return distance, place
+
+    @cached_property
+    def _on_gpu(self) -> Any:
+        try:
+            return gpu_index(self._distinct)
+        except RuntimeError:  # FAISS's, of CUDA: mostly no memory
+            return None
+
     def _index(self, kind: str) -> Any:
         with self._lock:
             if kind not in self._indexes:
@@ -89,6 +130,20 @@ class FaissIndexes:
                 else:
                     self._indexes[kind] = _faiss().deserialize_index_binary(stored)
             return self._indexes[kind]
+
+
+def gpu_index(distinct: npt.NDArray[np.uint8]) -> Any:
+    """FAISS's flat index of these codes on the first GPU; None where there is no GPU.
+
+    Args:
+        distinct: ``uint8 (u, n_bits // 8)``.
+    """
+    faiss = _faiss()
+    if not hasattr(faiss, "GpuIndexBinaryFlat") or not faiss.get_num_gpus():
+        return None
+    index = faiss.GpuIndexBinaryFlat(faiss.StandardGpuResources(), 8 * distinct.shape[1])
+    index.add(readable(distinct))
+    return index
 
 
 def serialised_indexes(
@@ -115,18 +170,6 @@ def serialised_indexes(
             continue
         datasets[f"faiss/{kind}"] = _faiss().serialize_index_binary(_build(kind, distinct))
     return datasets
-
-
-@contextmanager
-def search_threads(count: int) -> Iterator[None]:
-    """Let FAISS use this many threads while the body runs."""
-    faiss = _faiss()
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(count)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 def _range_search(index: Any, queries: npt.NDArray[np.uint8], radius: int) -> Found:

@@ -20,6 +20,7 @@ from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
+from hashsearch.gallery.threads import in_threads, parts
 from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gallery", "changing"]
 
+_QUERIES_A_THREAD = 16  # fewer are sooner done by one
 _NO_ROWS, _NO_BITS = np.zeros(0, np.int64), np.zeros(0, np.int32)
 _NOTHING = Ranked(_NO_ROWS, _NO_ROWS, _NO_BITS, _NO_BITS)
 
@@ -343,7 +345,13 @@ class Gallery:
         return self._search(codes, radius, index, limit=_whole(k, "k", 1), widen=True)
 
     def within(
-        self, codes: npt.ArrayLike, radius: int = 2, limit: int | None = None, index: str = "auto"
+        self,
+        codes: npt.ArrayLike,
+        radius: int = 2,
+        limit: int | None = None,
+        index: str = "auto",
+        *,
+        ranked: bool = True,
     ) -> Matches:
         """The items within the radius of each query, by ``full_distance``, then by id.
 
@@ -352,14 +360,18 @@ class Gallery:
             radius: in bits of the semantic code; ``distance <= radius`` is inside.
             limit: the best how many of each ball; None: all; 0: only ``ball_size``.
             index: ``auto`` or the name of another way to search; see :data:`SEARCHES`.
+            ranked: False: the whole ball by row, which takes less time than its order does.
 
         Raises:
             CodesError: codes of another shape, dtype or width.
-            ArgumentError: ``radius`` or ``limit`` below 0, an unknown index.
+            ArgumentError: ``radius`` or ``limit`` below 0, an unknown index, or some of a ball
+                that is not ranked.
         """
         if limit is not None:
             limit = _whole(limit, "limit", 0)
-        return self._search(codes, radius, index, limit=limit, widen=False)
+        if limit and not ranked:
+            raise ArgumentError(f"limit {limit} is of a ranked ball; leave it out, or rank")
+        return self._search(codes, radius, index, limit=limit, widen=False, ranked=ranked)
 
     @cached_property
     def _hamming_index(self) -> HammingIndex:
@@ -381,26 +393,28 @@ class Gallery:
         return [names.index(label) for label in labels]
 
     def _search(
-        self, codes: npt.ArrayLike, radius: int, index: str, *, limit: int | None, widen: bool
+        self,
+        codes: npt.ArrayLike,
+        radius: int,
+        index: str,
+        *,
+        limit: int | None,
+        widen: bool,
+        ranked: bool = True,
     ) -> Matches:
         radius = _whole(radius, "radius", 0)
         check_index(index)
         codes = check_codes(codes, self.n_bits, self.fine_bits)
-        semantic, fine = split_codes(codes, self.n_bits)
-        fine_queries = fine_words(np.ascontiguousarray(fine)) if self.fine_bits else None
         wanted = min(limit, len(self)) if widen and limit is not None else 0
-
-        ball_size: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
-        ranked: list[Ranked] = []
-        done = 0
-        for balls in self._hamming_index.around(semantic, radius, wanted, index):
-            some = slice(done, done + len(balls.limits) - 1)
-            done = some.stop
-            ball_size.append(self._ball_sizes(balls, radius))
-            if limit != 0:
-                fine_some = None if fine_queries is None else fine_queries[some]
-                ranked.append(self._ranking.best(balls, min(radius, self.n_bits), fine_some, limit))
-        joined = _joined(ranked)
+        index = self._hamming_index.for_many(index, len(codes), wanted)
+        _ = limit == 0 or self._ranking  # made once, before threads ask for it
+        found = in_threads(
+            lambda some: self._found(
+                codes[some], radius, index, limit=limit, wanted=wanted, ranked=ranked
+            ),
+            parts(len(codes), _QUERIES_A_THREAD),
+        )
+        joined = _joined([some for _, some in found])
         offsets = np.zeros(len(codes) + 1, np.int64)
         np.cumsum(joined.held, out=offsets[1 : len(joined.held) + 1])
         return Matches(
@@ -408,10 +422,39 @@ class Gallery:
             rows=joined.row,
             distance=joined.distance,
             full_distance=joined.full_distance,
-            ball_size=np.concatenate(ball_size),
+            ball_size=np.concatenate([ball_size for ball_size, _ in found]),
             radius=radius,
             _content=self.content,
         )
+
+    def _found(
+        self,
+        codes: npt.NDArray[np.uint8],
+        radius: int,
+        index: str,
+        *,
+        limit: int | None,
+        wanted: int,
+        ranked: bool,
+    ) -> tuple[npt.NDArray[np.int64], Ranked]:
+        """The sizes of the balls of some queries, ``int64 (q,)``, and what is found for them."""
+        semantic, fine = split_codes(codes, self.n_bits)
+        fine_queries = fine_words(np.ascontiguousarray(fine)) if self.fine_bits else None
+        ball_size: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+        found: list[Ranked] = []
+        done = 0
+        for balls in self._hamming_index.around(semantic, radius, wanted, index):
+            some = slice(done, done + len(balls.limits) - 1)
+            done = some.stop
+            ball_size.append(self._ball_sizes(balls, radius))
+            if limit != 0:
+                fine_some = None if fine_queries is None else fine_queries[some]
+                found.append(
+                    self._ranking.best(balls, min(radius, self.n_bits), fine_some, limit)
+                    if ranked
+                    else self._ranking.unranked(balls, fine_some)
+                )
+        return np.concatenate(ball_size), _joined(found)
 
     def _ball_sizes(self, balls: Balls, radius: int) -> npt.NDArray[np.int64]:
         """How many items lie within the radius of each query, ``int64 (q,)``."""

@@ -19,7 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.faiss_indexes import INDEX_KINDS, FaissIndexes, serialised_indexes
+from hashsearch.gallery.faiss_indexes import (
+    GPU_MOST,
+    INDEX_KINDS,
+    FaissIndexes,
+    serialised_indexes,
+)
 from hashsearch.gallery.multi_index import (
     MultiIndex,
     NearCodes,
@@ -36,12 +41,15 @@ __all__ = ["SEARCHES", "Balls", "HammingIndex", "check_index", "default_indexes"
 Integers = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
 
-SEARCHES = ("auto", "scan", "mih", *INDEX_KINDS)
-"""The ways to search that can be named; ``mih`` looks in tables however long that takes, except
-that it scans where more than four million buckets would have to be looked in."""
+SEARCHES = ("auto", "scan", "mih", "gpu", *INDEX_KINDS)
+"""The ways to search that can be named. ``mih`` looks in tables however long that takes, except
+that it scans where more than four million buckets would have to be looked in. ``gpu`` finds the
+nearest; what it cannot certify, and whole balls, are found as by ``auto``."""
 
 _FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least search in tables
 _QUERIES_AT_ONCE = 256
+_GPU_QUERIES = 256  # fewer are not sent to a GPU unless it is named
+_GPU_FIRST = 64  # codes that it is asked for first, then all that it can give
 _FIRST_QUERIES = 16  # before it is known how much they find
 _RESULTS_AT_ONCE = 1 << 22
 # A sample of 1,024 codes or more, and no less than every 128th, tells a radius that is surely
@@ -53,7 +61,8 @@ _SAMPLE_STEP = 1 << 7
 class Balls(NamedTuple):
     """The distinct codes around some queries: ``limits[i]:limits[i + 1]`` are those of query ``i``.
 
-    All are ``int64``: ``limits (q + 1,)``, ``place (found,)`` and ``distance (found,)``, in bits.
+    Those of a query ascend by place. All are ``int64``: ``limits (q + 1,)``, ``place (found,)`` and
+    ``distance (found,)``, in bits.
     """
 
     limits: Integers
@@ -134,6 +143,18 @@ class HammingIndex:
             return f"scan: {codes} are compared in less time than hash tables take"
         return f"scan: {codes} without hash tables; `hashsearch compact` makes them"
 
+    def for_many(self, index: str, n_queries: int, wanted: int) -> str:
+        """The way to search that suits so many queries: ``auto`` may become ``gpu``.
+
+        Args:
+            index: one of :data:`SEARCHES`.
+            n_queries: how many are asked at once.
+            wanted: as for :meth:`around`.
+        """
+        many = n_queries >= _GPU_QUERIES and self._words.shape[1] >= _FEW_CODES
+        suits = index == "auto" and many and 0 < wanted <= GPU_MOST
+        return "gpu" if suits and self._faiss.has_gpu() else index
+
     def around(
         self, queries: npt.NDArray[np.uint8], radius: int, wanted: int, index: str
     ) -> Iterator[Balls]:
@@ -149,11 +170,18 @@ class HammingIndex:
         radius = min(radius, self._n_bits)
         if index in INDEX_KINDS:
             yield from self._by_faiss(queries, radius, wanted, index)
-        elif index == "mih" or (index == "auto" and "mih/places" in self._datasets):
-            budget = math.inf if index == "mih" else self._words.size
-            yield from self._by_tables(code_words(queries), radius, wanted, budget)
+        elif index == "gpu" and 0 < wanted <= GPU_MOST:
+            yield from self._by_gpu(queries, radius, wanted)
         else:
-            yield from self._by_scan(code_words(queries), radius, wanted)
+            yield from self._by_core(code_words(queries), radius, wanted, index)
+
+    def _by_core(self, queries: Words, radius: int, wanted: int, index: str) -> Iterator[Balls]:
+        """Without FAISS: ``queries`` are ``uint64 (ceil(n_bits / 64), q)``."""
+        if index == "mih" or (index != "scan" and "mih/places" in self._datasets):
+            budget = math.inf if index == "mih" else self._words.size
+            yield from self._by_tables(queries, radius, wanted, budget)
+        else:
+            yield from self._by_scan(queries, radius, wanted)
 
     def _by_scan(self, queries: Words, radius: int, wanted: int) -> Iterator[Balls]:
         found: list[_Ball] = []
@@ -230,11 +258,7 @@ class HammingIndex:
         for number in np.flatnonzero(to_scan).tolist():
             ball = self._scan(queries[:, number], radius, wanted)
             parts.append(NearCodes(np.full(len(ball.place), number), *ball))
-        query, place, distance = NearCodes.joined(parts)
-        if len(parts) > 1:
-            order = np.argsort(query, kind="stable")
-            query, place, distance = query[order], place[order], distance[order]
-        return Balls(np.searchsorted(query, np.arange(n_queries + 1)), place, distance)
+        return _by_query(parts, n_queries)
 
     def _reaches(
         self, found: NearCodes, n_queries: int, radius: int, wanted: int, certified: int
@@ -264,11 +288,49 @@ class HammingIndex:
             limits, distance, place = self._faiss.range_search(some, radius, kind)
             found = []
             for number, (first, last) in enumerate(itertools.pairwise(limits.tolist())):
-                ball = _Ball(place[first:last], distance[first:last].astype(np.int64))
+                order = np.argsort(place[first:last])
+                ball = _Ball(place[first:last][order], distance[first:last][order].astype(np.int64))
                 if wanted and self._items_per_code[ball.place].sum() < wanted:
                     ball = self._scan(code_words(some[number : number + 1])[:, 0], radius, wanted)
                 found.append(ball)
             yield _together(found)
+
+    def _by_gpu(self, queries: npt.NDArray[np.uint8], radius: int, wanted: int) -> Iterator[Balls]:
+        for begin in range(0, len(queries), _QUERIES_AT_ONCE):
+            yield self._from_gpu(queries[begin : begin + _QUERIES_AT_ONCE], radius, wanted)
+
+    def _from_gpu(self, queries: npt.NDArray[np.uint8], radius: int, wanted: int) -> Balls:
+        """The balls of some queries: from the GPU where it certifies them, the rest as by auto."""
+        n_queries, n_codes = len(queries), self._words.shape[1]
+        parts: list[NearCodes] = []
+        left = np.arange(n_queries)
+        first = max(_GPU_FIRST, 2 * wanted)
+        for count in sorted({min(count, GPU_MOST, n_codes) for count in (first, GPU_MOST)}):
+            distance, place = self._faiss.nearest(queries[left], count)
+            # All codes nearer than the last one are there; of those as far, some may not be.
+            certified = distance[:, -1] - 1 if count < n_codes else np.full(len(left), self._n_bits)
+            held = self._items_per_code[place].cumsum(axis=1)
+            enough = np.minimum((held < wanted).sum(axis=1), count - 1)
+            reach = np.maximum(np.take_along_axis(distance, enough[:, None], 1)[:, 0], radius)
+            done = reach <= certified
+            query, column = np.nonzero(done[:, None] & (distance <= reach[:, None]))
+            near, far = place[query, column], distance[query, column].astype(np.int64)
+            order = np.lexsort((near, query))
+            parts.append(NearCodes(left[query[order]], near[order], far[order]))
+            left = left[~done]
+            if not len(left):
+                break
+        if len(left):
+            rest = list(self._by_core(code_words(queries[left]), radius, wanted, "auto"))
+            held = np.concatenate([np.diff(balls.limits) for balls in rest])
+            parts.append(
+                NearCodes(
+                    np.repeat(left, held),
+                    np.concatenate([balls.place for balls in rest]),
+                    np.concatenate([balls.distance for balls in rest]),
+                )
+            )
+        return _by_query(parts, n_queries)
 
     @cached_property
     def _multi_index(self) -> MultiIndex:
@@ -283,6 +345,15 @@ class _Ball(NamedTuple):
 
     place: Integers
     distance: Integers
+
+
+def _by_query(parts: Sequence[NearCodes], n_queries: int) -> Balls:
+    """What several searches found, each for some of the queries, as their balls."""
+    query, place, distance = NearCodes.joined(parts)
+    if len(parts) > 1:
+        order = np.argsort(query, kind="stable")
+        query, place, distance = query[order], place[order], distance[order]
+    return Balls(np.searchsorted(query, np.arange(n_queries + 1)), place, distance)
 
 
 def _together(found: Sequence[_Ball]) -> Balls:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.gallery.threads import in_threads, parts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -36,6 +38,7 @@ _CANDIDATE = 12
 _SAMPLE_QUERIES = 64
 _SAMPLE_CODES = 1 << 16
 _AT_ONCE = 1 << 15  # 8 bytes each: they fit a core's cache
+_CODES_A_THREAD = 1 << 18  # fewer are sooner compared by one
 _PROBES_AT_ONCE = 1 << 18  # some 60 bytes each
 _MOST_PROBES = 1 << 22
 _CANDIDATES_AT_ONCE = 1 << 20  # some 60 bytes each
@@ -309,11 +312,15 @@ def distances(words: Words, query: Words) -> npt.NDArray[np.uint8 | np.uint16]:
         bits: npt.NDArray[np.uint8] = np.bitwise_count(words[0] ^ query[0])
         return bits
     distance = np.empty(n_codes, np.min_scalar_type(64 * n_words))
-    for begin in range(0, n_codes, _AT_ONCE):
-        here = slice(begin, begin + _AT_ONCE)
-        np.bitwise_count(words[0, here] ^ query[0], out=distance[here])
-        for row, word in zip(words[1:], query[1:], strict=True):
-            distance[here] += np.bitwise_count(row[here] ^ word)
+
+    def fill(part: slice) -> None:
+        for begin in range(part.start, part.stop, _AT_ONCE):
+            here = slice(begin, min(begin + _AT_ONCE, part.stop))
+            np.bitwise_count(words[0, here] ^ query[0], out=distance[here])
+            for row, word in zip(words[1:], query[1:], strict=True):
+                distance[here] += np.bitwise_count(row[here] ^ word)
+
+    in_threads(fill, parts(n_codes, _CODES_A_THREAD))
     return distance
 
 

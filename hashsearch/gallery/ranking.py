@@ -130,20 +130,35 @@ class Ranking:
             fine_queries: the rows of :func:`fine_words` of the queries; None without a fine code.
             limit: how many at most of each, at least 1; None: all.
         """
-        begin, end = self._offsets[balls.place], self._offsets[balls.place + 1]
-        slices = _Slices(begin, end, np.cumsum(end - begin))
+        slices = self._slices(balls)
         if len(balls.limits) == 2:
             fine_query = None if fine_queries is None else fine_queries[0]
             return self._of_one(slices, balls.distance, radius, fine_query, limit)
         if slices.total <= _FEW_ROWS:
             return self._of_some(slices, balls, radius, fine_queries, limit)
-        ranked = []
-        for number, (first, last) in enumerate(itertools.pairwise(balls.limits.tolist())):
-            fine_query = None if fine_queries is None else fine_queries[number]
-            begin, end = slices.begin[first:last], slices.end[first:last]
-            own = _Slices(begin, end, np.cumsum(end - begin))
-            ranked.append(self._of_one(own, balls.distance[first:last], radius, fine_query, limit))
+        ranked = [
+            self._of_one(own, distance, radius, fine_query, limit)
+            for own, distance, fine_query in _one_by_one(slices, balls, fine_queries)
+        ]
         return Ranked(*map(np.concatenate, zip(*ranked, strict=True)))
+
+    def unranked(self, balls: Balls, fine_queries: Words | None) -> Ranked:
+        """The items around each query by row.
+
+        Args:
+            balls: distinct codes and their distances.
+            fine_queries: as for :meth:`best`.
+        """
+        found = []
+        for own, distance, fine_query in _one_by_one(self._slices(balls), balls, fine_queries):
+            near = np.repeat(distance.astype(np.int32), own.end - own.begin)
+            full = self._keys(own, distance, fine_query).astype(np.int32)
+            found.append(Ranked(np.array([own.total]), own.rows, near, full))
+        return Ranked(*map(np.concatenate, zip(*found, strict=True)))
+
+    def _slices(self, balls: Balls) -> _Slices:
+        begin, end = self._offsets[balls.place], self._offsets[balls.place + 1]
+        return _Slices(begin, end, np.cumsum(end - begin))
 
     def _of_one(
         self,
@@ -264,6 +279,20 @@ class Ranking:
             distances[piece.places] = piece.value
         order = np.lexsort((self._id_rank[rows], key))
         return rows[order], distances[order], key[order]
+
+
+def _one_by_one(
+    slices: _Slices, balls: Balls, fine_queries: Words | None
+) -> Iterator[tuple[_Slices, Rows, Words | None]]:
+    """The slices, the distances and the fine code of each query."""
+    for number, (first, last) in enumerate(itertools.pairwise(balls.limits.tolist())):
+        begin, end = slices.begin[first:last], slices.end[first:last]
+        own = _Slices(begin, end, np.cumsum(end - begin))
+        yield (
+            own,
+            balls.distance[first:last],
+            None if fine_queries is None else fine_queries[number],
+        )
 
 
 def fine_words(fine: npt.NDArray[np.uint8]) -> Words:

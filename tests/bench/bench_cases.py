@@ -43,7 +43,10 @@ class Forgetful(Gallery):
         radius: int = 2,
         limit: int | None = None,
         index: str = "auto",
+        *,
+        ranked: bool = True,
     ) -> Matches:
+        del ranked
         size = int(super().within(codes, radius, 0, index).ball_size[0])
         return super().within(codes, radius, max(size - 1, 0), index)
 

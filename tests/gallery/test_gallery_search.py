@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -14,12 +16,16 @@ from hypothesis import strategies as st
 
 from hashsearch.codes import hamming_distance, pack_bits
 from hashsearch.errors import ArgumentError, CodesError, EncoderMismatch
-from hashsearch.gallery import SEARCHES, Gallery
+from hashsearch.gallery import SEARCHES, Gallery, faiss_indexes, hamming_index, search_threads
+from hashsearch.gallery.threads import in_threads, parts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from hashsearch.gallery import Matches
+
+ON_CPU = [index for index in SEARCHES if index != "gpu"]
+HAS_GPU = hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus() > 0
 
 
 class Case(NamedTuple):
@@ -100,6 +106,9 @@ def assert_exact(case: Case, gallery: Gallery, radius: int, k: int, index: str) 
     within = gallery.within(case.queries, radius=radius, index=index)
     assert listed(within) == balls
     assert within.ball_size.tolist() == sizes
+    unranked = gallery.within(case.queries, radius=radius, ranked=False, index=index)
+    assert [sorted(ball) for ball in listed(unranked)] == [sorted(ball) for ball in balls]
+    assert all((np.diff(one.rows) > 0).all() for one in unranked)
     best = gallery.within(case.queries, radius=radius, limit=k, index=index)
     assert listed(best) == [ball[:k] for ball in balls]
     assert best.ball_size.tolist() == sizes
@@ -114,7 +123,7 @@ def test_every_index_equals_brute_force(case: Case, data: st.DataObject) -> None
     radius = data.draw(st.integers(0, case.n_bits + 8), label="radius")
     k = data.draw(st.integers(1, len(case.ids) + 5), label="k")
     gallery = case.gallery
-    for index in SEARCHES:
+    for index in ON_CPU:
         assert_exact(case, gallery, radius, k, index)
 
 
@@ -139,8 +148,93 @@ def test_hash_tables_equal_brute_force(case: Case, data: st.DataObject) -> None:
     assert_exact(case, case.gallery, radius, k, "auto")
 
 
+@pytest.fixture
+def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What certifies a GPU's answers, with FAISS's flat index on the CPU, asked for few codes."""
+
+    def on_cpu(distinct: npt.NDArray[np.uint8]) -> faiss.IndexBinaryFlat:
+        index = faiss.IndexBinaryFlat(8 * distinct.shape[1])
+        index.add(faiss_indexes.readable(distinct))
+        return index
+
+    monkeypatch.setattr(faiss_indexes, "gpu_index", on_cpu)
+    monkeypatch.setattr(hamming_index, "GPU_MOST", 9)
+    monkeypatch.setattr(hamming_index, "_GPU_FIRST", 1)
+    monkeypatch.setattr(hamming_index, "_GPU_QUERIES", 2)
+    monkeypatch.setattr(hamming_index, "_FEW_CODES", 0)
+
+
+@pytest.mark.usefixtures("small_gpu")
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(case=cases(), data=st.data())
+def test_what_a_gpu_cannot_certify_is_found_without(case: Case, data: st.DataObject) -> None:
+    radius = data.draw(st.integers(0, case.n_bits + 8), label="radius")
+    k = data.draw(st.integers(1, 12), label="k")
+    for index in ("gpu", "auto"):
+        assert_exact(case, case.gallery, radius, k, index)
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="FAISS has no GPU here")
 @pytest.mark.parametrize("n_bits", [16, 48, 64, 256])
-@pytest.mark.parametrize("index", SEARCHES)
+def test_a_gpu_answers_as_the_cpu_does(n_bits: int) -> None:
+    case = make_case(7, 100_000, 300, n_bits=n_bits, fine_bits=64, n_queries=300, flip=0.1)
+    for k, radius in ((1, 0), (10, 2), (300, 2), (3000, 5)):
+        by_gpu, by_cpu = (
+            case.gallery.nearest(case.queries, k=k, radius=radius, index=index)
+            for index in ("gpu", "scan")
+        )
+        assert np.array_equal(by_gpu.rows, by_cpu.rows)
+        assert np.array_equal(by_gpu.ball_size, by_cpu.ball_size)
+
+
+@pytest.mark.skipif(HAS_GPU, reason="FAISS has a GPU here")
+def test_a_missing_gpu_is_said() -> None:
+    case = make_case(0, 20, 3, n_bits=16, fine_bits=0, n_queries=1, flip=0.1)
+    with pytest.raises(ArgumentError, match=r"no GPU here.* use index 'auto'"):
+        case.gallery.nearest(case.queries, index="gpu")
+
+
+@pytest.mark.parametrize("n_items", [300, 3000])
+def test_any_number_of_threads_gives_the_same_answer(
+    n_items: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hashsearch.gallery.gallery._QUERIES_A_THREAD", 2)
+    monkeypatch.setattr("hashsearch.gallery.multi_index._CODES_A_THREAD", 50)
+    monkeypatch.setattr("hashsearch.gallery.multi_index._AT_ONCE", 64)
+    case = make_case(5, n_items, 40, n_bits=72, fine_bits=8, n_queries=21, flip=0.05)
+    for count in (1, 2, 5, 40):
+        with search_threads(count):
+            for index in ON_CPU:
+                assert_exact(case, case.gallery, 4, 7, index)
+            one = case._replace(queries=case.queries[:1])
+            assert_exact(one, one.gallery, 4, 7, "scan")
+
+
+def test_a_search_within_a_search_waits_for_no_thread() -> None:
+    with search_threads(2):
+        assert len(parts(100, 10)) == 2
+        assert in_threads(lambda _: len(parts(100, 10)), [0, 1, 2, 3]) == [1, 1, 1, 1]
+    assert parts(0, 10) == [slice(0, 0)]
+    assert [part.stop - part.start for part in parts(9, 10)] == [9]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_searches_with_threads_of_its_own() -> None:
+    with search_threads(2):
+        assert in_threads(str, [0, 1]) == ["0", "1"]
+        child = os.fork()
+        if not child:
+            os._exit(0 if in_threads(str, [0, 1]) == ["0", "1"] else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("n_bits", [16, 48, 64, 256])
+@pytest.mark.parametrize("index", ON_CPU)
 def test_indexes_are_exact_where_hashing_pays(index: str, n_bits: int) -> None:
     # Thousands of distinct codes: fewer probes than codes, so the hash tables do answer.
     case = make_case(7, 3000, 40, n_bits=n_bits, fine_bits=64, n_queries=3, flip=2 / n_bits)
@@ -152,7 +246,7 @@ def test_indexes_are_exact_where_hashing_pays(index: str, n_bits: int) -> None:
 def test_every_radius_of_a_small_code() -> None:
     case = make_case(3, 300, 5, n_bits=8, fine_bits=8, n_queries=4, flip=0.2)
     for radius in range(10):
-        for index in SEARCHES:
+        for index in ON_CPU:
             assert_exact(case, case.gallery, radius, 7, index)
 
 
@@ -178,7 +272,7 @@ def test_saved_indexes_lose_no_code(tmp_path: Path, n_distinct: int) -> None:
     case = Case(codes, [str(number) for number in range(n_distinct)], codes, 48, 0)
     case.gallery.save(tmp_path / "g.h5")
     opened = Gallery.open(tmp_path / "g.h5")
-    for index in SEARCHES:
+    for index in ON_CPU:
         for radius in range(4):
             assert_exact(case, opened, radius, n_distinct, index)
 
@@ -251,7 +345,7 @@ def test_one_query_of_many_is_a_slice() -> None:
 def test_threads_with_different_radii_do_not_disturb_each_other() -> None:
     case = make_case(9, 3000, 40, n_bits=48, fine_bits=8, n_queries=20, flip=0.05)
     gallery = case.gallery
-    calls = [(radius, index) for radius in range(6) for index in SEARCHES] * 4
+    calls = [(radius, index) for radius in range(6) for index in ON_CPU] * 4
 
     def sizes(call: tuple[int, str]) -> list[int]:
         radius, index = call
@@ -272,13 +366,21 @@ def test_threads_with_different_radii_do_not_disturb_each_other() -> None:
         ({"k": True}, "k must be"),
         ({"radius": -1}, "radius must be"),
         ({"radius": "2"}, "radius must be"),
-        ({"index": "ivf"}, "auto, scan, mih, flat, hash, multihash"),
+        ({"index": "ivf"}, "auto, scan, mih, gpu, flat, hash, multihash"),
     ],
 )
 def test_nearest_refuses(arguments: dict[str, object], message: str) -> None:
     gallery = Gallery.from_codes(np.zeros((1, 1), np.uint8), n_bits=8, fine_bits=0)
     with pytest.raises(ArgumentError, match=message):
         gallery.nearest(np.zeros((1, 1), np.uint8), **arguments)  # type: ignore[arg-type]  # on purpose
+
+
+def test_the_best_of_a_ball_cannot_be_had_unranked() -> None:
+    gallery = Gallery.from_codes(np.zeros((3, 1), np.uint8), n_bits=8, fine_bits=0)
+    query = np.zeros((1, 1), np.uint8)
+    with pytest.raises(ArgumentError, match="limit 2 is of a ranked ball"):
+        gallery.within(query, limit=2, ranked=False)
+    assert gallery.within(query, limit=0, ranked=False).ball_size == [3]
 
 
 def test_within_refuses_a_negative_limit_and_other_codes() -> None:

@@ -34,7 +34,7 @@ class _Way:
 
 
 def ball_contenders(gallery: Gallery, radius: int) -> Iterator[Contender]:
-    """The whole ball, ranked, in each way; and its size and place alone.
+    """The whole ball, ranked, in each way; unranked, as peers give it; and its size and place.
 
     Args:
         gallery: is searched.
@@ -45,6 +45,8 @@ def ball_contenders(gallery: Gallery, radius: int) -> Iterator[Contender]:
         setting = "ranked" if way.index is None else f"ranked, by {way.index}"
         yield _contender(way, System(setting, True, search, _rows))
         if way.index is None:
+            unranked = partial(search, ranked=False)
+            yield _contender(way, System("unranked", True, unranked, _rows))
             size = System("size and place", True, partial(search, limit=0), None)
             yield _contender(way, size)
 
