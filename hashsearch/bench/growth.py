@@ -1,8 +1,8 @@
 """How building, opening, searching and memory grow with the gallery, to a hundred million items.
 
 ``python -m hashsearch.bench.growth --sizes 1k,10k,100k,1m,10m`` measures each size in processes of
-its own, so that none finds the memory or the caches of another, and gives the exponent of each
-figure: 1 where it grows like the number of items, 0 where it does not grow.
+its own, on one core, so that none finds the memory or the caches of another, and gives the exponent
+of each figure: 1 where it grows like the number of items, 0 where it does not grow.
 
 To encode so many images would take a day, so the codes are drawn: ``learned`` ones from those of
 100,000 deformed images, with one in ten of the fine bits flipped at random; and ``uniform`` ones,
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.bench.latency import search_times
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, one_core
 from hashsearch.bench.overheads import process_time
 from hashsearch.bench.scale import Originals, copy_codes, format_scale, parse_scale
 from hashsearch.datasets import fashion_mnist
@@ -264,7 +264,9 @@ def _main() -> None:
     if options.part:
         what, codes, gallery = options.part
         part = {"build": _build, "search": _search}[what]
-        print(json.dumps(part(Path(codes), Path(gallery))))  # noqa: T201 - to the other process
+        with one_core():
+            figures = part(Path(codes), Path(gallery))
+        print(json.dumps(figures))  # noqa: T201 - to the other process
         return
     sizes = [parse_scale(text) for text in options.sizes.split(",")]
     records = growth(sizes, folder=options.folder)

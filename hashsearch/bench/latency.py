@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from hashsearch.bench.quality import one_order_keys
 from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.errors import ArgumentError, GalleryError
 from hashsearch.gallery import Gallery, search_threads
+from hashsearch.gallery.threads import usable_cores
 
 __all__ = [
     "brute_force_recall",
     "build_and_time",
+    "memory_rate",
     "search_times",
     "size_of",
     "summarise",
@@ -80,8 +83,11 @@ def time_gallery(gallery: Gallery, queries: Codes, *, radius: int, k: int = 10) 
         k: matches wanted of `nearest`.
 
     Returns:
-        ``recall`` (against brute force, always 1.0), ``recall_queries``, and
-        ``operations``: for each, its percentiles and rates; ready for JSON.
+        ``recall`` (against brute force, always 1.0), ``recall_queries``, ``memory_gb_per_s`` (see
+        :func:`memory_rate`), ``cores``, and ``operations``: for each, its percentiles and rates on
+        one thread, ``all_cores_queries_per_s``, the rate of a batch on all cores, and
+        ``floor_us``: what reading and writing the least bytes that a median query needs would
+        take, at that rate, by a scan; None where tables spare one the scan. Ready for JSON.
 
     Raises:
         ArgumentError: no queries.
@@ -105,14 +111,48 @@ def time_gallery(gallery: Gallery, queries: Codes, *, radius: int, k: int = 10) 
             {"operation": name, "k": k if name == "nearest" else None, **_rates(search, queries)}
             for name, search in operations.items()
         ]
+    rate = memory_rate()
+    least = _least_bytes(gallery, queries, radius)
+    for entry in timed:
+        entry["all_cores_queries_per_s"] = _batched(operations[entry["operation"]], queries)
+        floor = least and least[entry["operation"]] / rate * 1e6
+        entry["floor_us"] = floor and round(floor, 2)
     return {
         "queries": len(queries),
         "radius": radius,
         "threads": 1,
+        "cores": usable_cores(),
+        "memory_gb_per_s": round(rate / 1e9, 2),
         "recall": recall,
         "recall_queries": min(len(queries), _CHECKED),
         "operations": timed,
     }
+
+
+@cache
+def memory_rate() -> float:
+    """How fast one thread reads what no cache holds, in bytes/s: the sum of 256 MB, best of five.
+
+    What a cache holds is read several times faster.
+    """
+    words = np.ones(1 << 25)
+    taken = []
+    for _ in range(5):
+        start = time.perf_counter()
+        words.sum()
+        taken.append(time.perf_counter() - start)
+    return words.nbytes / min(taken)
+
+
+def _least_bytes(gallery: Gallery, queries: Codes, radius: int) -> dict[str, float] | None:
+    """The bytes of each operation on a median query, if the gallery scans its distinct codes."""
+    if "mih/places" in gallery.content.datasets:
+        return None
+    scan = gallery.n_distinct * 8 * -(-gallery.n_bits // 64)
+    ball = float(np.median(gallery.within(queries, radius=radius, limit=0).ball_size))
+    fine = ball * gallery.fine_bits // 8
+    # Of each item that is listed, a row of 8 bytes and two distances of 4.
+    return {"size": scan, "nearest": scan + fine, "within": scan + fine + 16 * ball}
 
 
 def build_and_time(
@@ -138,12 +178,13 @@ def build_and_time(
         ``file_bytes``, ``bytes_per_item`` (of the file: codes, ids, indexes) and
         ``code_bytes``.
     """
-    with tempfile.TemporaryDirectory(prefix="hashsearch-bench-") as folder, search_threads(1):
+    with tempfile.TemporaryDirectory(prefix="hashsearch-bench-") as folder:
         path = Path(folder) / "gallery.h5"
-        start = time.perf_counter()
-        built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits)
-        built.save(path)
-        build_s = time.perf_counter() - start
+        with search_threads(1):
+            start = time.perf_counter()
+            built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits)
+            built.save(path)
+            build_s = time.perf_counter() - start
         start = time.perf_counter()
         opened = Gallery.open(path)
         open_s = time.perf_counter() - start
@@ -207,13 +248,17 @@ def brute_force_recall(gallery: Gallery, queries: Codes, *, radius: int, k: int)
     return found / wanted
 
 
-def _rates(search: Search, queries: Codes) -> dict[str, float]:
+def _rates(search: Search, queries: Codes) -> dict[str, Any]:
     search_times(search, queries[:_WARM_UP])
     single = summarise(search_times(search, queries))
-    batches = []
+    return {**single, "batched_queries_per_s": _batched(search, queries)}
+
+
+def _batched(search: Search, queries: Codes) -> float:
+    """Queries a second, all in one call: the median of a few calls."""
+    taken = []
     for _ in range(_BATCHES):
         start = time.perf_counter()
         search(queries)
-        batches.append(time.perf_counter() - start)
-    batched = round(len(queries) / float(np.median(batches)), 1)
-    return {**single, "batched_queries_per_s": batched}
+        taken.append(time.perf_counter() - start)
+    return round(len(queries) / float(np.median(taken)), 1)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hashsearch.gallery.threads import usable_cores
 
-__all__ = ["describe_machine"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["describe_machine", "one_core"]
 
 _PACKAGES = (
     "hashsearch",
@@ -41,6 +45,23 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": _versions(),
     }
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts, to one core, where the system can.
+
+    Some engines have a pool of threads that nothing else limits.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _cpu_model() -> str:

@@ -173,6 +173,10 @@ def _latency(result: dict[str, Any]) -> Table:
             _count(operation["p99_us"]),
             _count(operation["queries_per_s"]),
             _count(operation["batched_queries_per_s"]),
+            _count(operation["all_cores_queries_per_s"]),
+            "-"
+            if operation["floor_us"] is None
+            else f"{operation['p50_us'] / operation['floor_us']:,.1f}",
             f"{entry['recall']:.3f}",
         )
         for entry in result["latency"]
@@ -190,10 +194,14 @@ def _latency(result: dict[str, Any]) -> Table:
             "p99 us",
             "queries/s",
             "batched q/s",
+            "... all cores",
+            "x floor",
             "recall",
         ),
         tuple(rows),
-        "Recall: against brute force. Uniform random codes are the worst case; real ones bunch.",
+        "Recall: against brute force. Uniform random codes are the worst case; real ones bunch. "
+        "x floor: how many times what the least bytes take from memory (what a cache holds takes "
+        "less).",
     )
 
 

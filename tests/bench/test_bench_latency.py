@@ -50,6 +50,14 @@ def test_a_built_gallery_is_timed_and_its_answers_are_right() -> None:
     for entry in timed["operations"]:
         assert 0 < entry["p50_us"] <= entry["p95_us"] <= entry["p99_us"]
         assert entry["batched_queries_per_s"] > 0
+        assert entry["all_cores_queries_per_s"] > 0
+    # A word a distinct code, the fine codes of a ball, and 16 bytes of each item that is listed.
+    ball = np.median(built.within(queries, radius=2, limit=0).ball_size)
+    scan, fine = 8 * built.n_distinct, ball * FINE_BITS // 8
+    least = {"nearest": scan + fine, "within": scan + fine + 16 * ball, "size": scan}
+    for entry in timed["operations"]:
+        floor = least[entry["operation"]] / timed["memory_gb_per_s"] / 1000
+        assert entry["floor_us"] == pytest.approx(floor, rel=0.02, abs=0.01)
 
 
 @pytest.mark.parametrize("radius", [0, 3, N_BITS])

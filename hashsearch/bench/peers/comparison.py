@@ -9,10 +9,9 @@ searched, too.
 from __future__ import annotations
 
 import importlib
-import os
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.bench.latency import search_times, summarise
+from hashsearch.bench.machine import one_core
 from hashsearch.bench.peers.of_faiss import FAISS_PEERS
 from hashsearch.bench.peers.of_others import OTHER_PEERS
 from hashsearch.bench.peers.ours import ball_contenders, nearest_contenders
@@ -30,7 +30,7 @@ from hashsearch.gallery import Gallery, search_threads
 from hashsearch.gallery.faiss_indexes import readable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = ["PEER_SETS", "compare_with_peers"]
 
@@ -84,7 +84,7 @@ def compare_with_peers(
     k = min(k, len(codes))
     tasks = {"ball": Task(gallery.n_bits, radius, k), "nearest": Task(8 * codes.shape[1], None, k)}
     systems: list[dict[str, Any]] = []
-    with search_threads(1), _one_core():
+    with search_threads(1), one_core():
         for name, task in tasks.items():
             items = np.ascontiguousarray(codes[:, : task.n_bits // 8])
             # FAISS reads past the end of queries, too.
@@ -123,23 +123,6 @@ def compare_with_peers(
         "threads": 1,
         "systems": systems,
     }
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep this process, and those that it starts, to one core, where the system can.
-
-    Some engines have a pool of threads that nothing else limits.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, cores)
 
 
 def _built(peer: Peer, task: Task, items: Codes, resources: ExitStack) -> list[Contender]:
