@@ -130,6 +130,8 @@ class Ranking:
             fine_queries: the rows of :func:`fine_words` of the queries; None without a fine code.
             limit: how many at most of each, at least 1; None: all.
         """
+        if not len(balls.place):
+            return _nothing(len(balls.limits) - 1)
         slices = self._slices(balls)
         if len(balls.limits) == 2:
             fine_query = None if fine_queries is None else fine_queries[0]
@@ -279,6 +281,12 @@ class Ranking:
             distances[piece.places] = piece.value
         order = np.lexsort((self._id_rank[rows], key))
         return rows[order], distances[order], key[order]
+
+
+def _nothing(n_queries: int) -> Ranked:
+    """No item of any of so many queries."""
+    no_bits = np.zeros(0, np.int32)
+    return Ranked(np.zeros(n_queries, np.int64), np.zeros(0, np.int64), no_bits, no_bits)
 
 
 def _one_by_one(

@@ -66,7 +66,10 @@ def search_threads(count: int) -> Iterator[None]:
 
 def parts(length: int, least: int) -> list[slice]:
     """Cut ``length`` things into one run a thread, none shorter than ``least``; at least one."""
-    count = max(1, min(thread_count(), length // least))
+    most = length // least
+    if most < 2:
+        return [slice(0, length)]
+    count = min(thread_count(), most)
     cuts = [length * number // count for number in range(count + 1)]
     return [slice(begin, end) for begin, end in itertools.pairwise(cuts)]
 
