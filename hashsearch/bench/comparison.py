@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hashsearch.bench.suite import Run
 
 __all__ = [
+    "RANKING",
+    "SAME_ITEM",
     "Difference",
     "Differences",
     "Group",
@@ -27,6 +29,10 @@ __all__ = [
     "group_runs",
     "summarise",
 ]
+
+RANKING = ("average_precision", "recall_within")
+SAME_ITEM = ("recall_at_10", "recall_at_1")
+"""The figures by which systems are compared, where neighbours are of one type, or one item."""
 
 
 @dataclass(frozen=True)
@@ -118,48 +124,50 @@ class Difference:
 
     Attributes:
         seeds: how many.
-        map: of mAP. The interval and p are those of
+        first: of the first figure that was asked for. The interval and p are those of
             :func:`~hashsearch.bench.statistics.paired_difference`; where each seed has queries
             of its own, of Student's t over the seeds.
-        recall_within: of the recall within the radius, likewise; None where it is not measured.
+        second: of the second, likewise; None where it is not measured.
     """
 
     seeds: int
-    map: PairedDifference
-    recall_within: PairedDifference | None
+    first: PairedDifference
+    second: PairedDifference | None
 
 
 Differences: TypeAlias = "dict[str, list[Difference | None]]"
 """By baseline: each group of a table against it, None where there is nothing to compare."""
 
 
-def differences(groups: Sequence[Group], baselines: Sequence[str]) -> Differences:
+def differences(
+    groups: Sequence[Group], baselines: Sequence[str], figures: tuple[str, str] = RANKING
+) -> Differences:
     """Each group against each baseline of the nearest code.
 
     Args:
         groups: of one protocol.
         baselines: names of systems; those that are not among the groups differ from nothing.
+        figures: keys of ``per_query`` in the results.
     """
-    return {name: [_against(group, groups, name) for group in groups] for name in baselines}
+    return {
+        name: [_against(group, groups, name, figures) for group in groups] for name in baselines
+    }
 
 
-def _against(group: Group, groups: Sequence[Group], baseline: str) -> Difference | None:
+def _against(
+    group: Group, groups: Sequence[Group], baseline: str, figures: tuple[str, str]
+) -> Difference | None:
     """A group against the baseline of the nearest code, over the seeds that both have."""
     others = [other for other in groups if other.system == baseline]
-    # The very code, else the same semantic bits; pixels have none, and take the first.
-    others = (
-        [other for other in others if other.code == group.code]
-        or [other for other in others if other.n_bits == group.n_bits]
-        or (others if not group.n_bits else [])
-    )
-    if not others or others[0] is group:
+    if not others:
         return None
-    other = others[0]
+    # The very code, else the nearest number of semantic bits; pixels have none.
+    other = min(others, key=lambda one: (one.code != group.code, abs(one.n_bits - group.n_bits)))
+    if other is group:
+        return None
     seeds = [seed for seed in group.records if group.queries(seed) == other.queries(seed)]
-    found = _differ(group, other, "average_precision", seeds)
-    if found is None:
-        return None
-    return Difference(len(seeds), found, _differ(group, other, "recall_within", seeds))
+    first, second = (_differ(group, other, figure, seeds) for figure in figures)
+    return None if first is None else Difference(len(seeds), first, second)
 
 
 def _differ(
@@ -210,9 +218,9 @@ def _over_means(means: npt.NDArray[np.float64]) -> Interval:
 
 
 def adjusted(tests: Sequence[Difference | None]) -> list[float | None]:
-    """The p of each difference's mAP, Holm-corrected over all of them; None where there is none."""
-    known = [test.map["p_value"] for test in tests if test is not None]
+    """The p of each first figure, Holm-corrected over all of them; None where there is none."""
+    known = [test.first["p_value"] for test in tests if test is not None]
     corrected = iter(holm([p_value for p_value in known if p_value is not None]))
     return [
-        None if test is None or test.map["p_value"] is None else next(corrected) for test in tests
+        None if test is None or test.first["p_value"] is None else next(corrected) for test in tests
     ]

@@ -321,7 +321,7 @@ def record_of(values: list[float | None], accuracy: float | None, queries: str =
     epoch = {"epoch": 1, "seconds": 60.0, "adversary_accuracy": accuracy}
     return {
         "machine": {"cores": 2, "cpu": "a chip"},
-        "plan": {"epochs": 1, "settle_epochs": 1},
+        "plan": {"backbone": "lenet", "epochs": 1, "settle_epochs": 1},
         "queries_sha256": queries,
         "training": {
             "history": [epoch, epoch],
@@ -369,8 +369,12 @@ def test_groups_are_the_seeds_of_a_system(recorded: tuple[suites.Suite, Any]) ->
 def test_the_table_tests_each_system_against_its_rivals(
     recorded: tuple[suites.Suite, Any],
 ) -> None:
-    (table,) = report_tables(*recorded)
+    table, ball = report_tables(*recorded)
     assert table.title.startswith("held-out: ")
+    assert ball.columns == ("system", "bits", "recall within 2 less dch's")
+    # What is not corrected has no p; here the recall is the mAP.
+    column = table.columns.index("mAP less dch's")
+    assert [row[2] for row in ball.rows] == [row[column].split(", p")[0] for row in table.rows]
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     assert "mAP less dch's" in table.columns
     assert "mAP less classifier-bits's" not in table.columns
@@ -389,7 +393,7 @@ def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite,
     page, plots = render([(suite, records)], "# Head", "plots")
     assert page.startswith("# Head\n\n## Do they rank better than dch?\n\n")
     assert "\n\n## Objectives\n\n`objectives.toml`: 8 of 8 runs" in page
-    assert "trained on 2 cores of a chip (cpu, float32, 2 threads)" in page
+    assert "trained on lenet on 2 cores of a chip (cpu, float32, 2 threads)" in page
     finding = next(line for line in page.splitlines() if line.startswith("- **"))
     assert finding.startswith(
         "- **adversarial** less **dch**, 16 + 64 bits, 2 seeds: mAP +20.1 [+14.0, +26.1], p 0.032; "
@@ -397,7 +401,7 @@ def test_the_page_says_what_was_found_and_draws_it(recorded: tuple[suites.Suite,
     )
     assert page.count("- **adversarial** less **dch**") == 2
     below = page.partition("\n## Objectives\n")[2]
-    assert below.count("| adversarial |") == 2
+    assert below.count("| adversarial |") == 4
     assert set(plots) == {"objectives-held-out.png", "objectives-discriminator.png"}
     for name, content in plots.items():
         assert f"(plots/{name})" in page
@@ -410,7 +414,7 @@ def test_seeds_that_ask_different_queries_are_compared_by_their_means() -> None:
     for run in suite.runs:
         base = 0.5 + 0.1 * run.seed + (0.02 if run.system == "lsh" else 0.01 * run.seed)
         records[run] = record_of([base, base, base], None, f"queries of {run.seed}")
-    (table,) = report_tables(suite, records)
+    table, _ = report_tables(suite, records)
     row = dict(zip(table.columns, table.rows[0], strict=True))
     # Means 0.52, 0.62, 0.72: 0.62 +- 4.303 * 0.1 / sqrt(3). Differences: 2, 1, 0 points.
     assert row["mAP [95 %]"] == "0.6200 [0.3716, 0.8684]"
@@ -437,6 +441,28 @@ def test_of_other_queries_nothing_is_compared() -> None:
     assert not any("less" in column for column in table.columns)
 
 
+def test_a_length_that_a_rival_lacks_is_compared_with_its_nearest() -> None:
+    values = {"lsh": {16: 0.4, 24: 0.5}, "dch": {16: 0.2, 32: 0.3, 64: 0.9}}
+    protocols = ["held-out", "same-item"]
+    records = {
+        run: record_of([value] * 3, None)
+        for system, of_bits in values.items()
+        for bits, value in of_bits.items()
+        for run in make_suite([system], bits=[bits], seeds=[0], protocols=protocols).runs
+    }
+    for run, record in records.items():
+        per_query = record["result"]["per_query"]
+        if run.protocol == "same-item":
+            found = per_query.pop("average_precision")
+            per_query.update(recall_at_1=found, recall_at_10=found)
+    suite = make_suite(["dch"], bits=[16], seeds=[0], protocols=protocols)
+    table, _, same = report_tables(replace(suite, runs=tuple(records)), records)
+    for shown, column in ((table, "mAP less dch's"), (same, "recall@10 less dch's")):
+        told = [row[shown.columns.index(column)][:5] for row in shown.rows]
+        # 24 is as far from 16 as from 32: the first counts. No system is compared with itself.
+        assert told == ["+20.0", "+30.0", "", "", ""]
+
+
 def test_each_column_is_corrected_for_itself() -> None:
     suite = make_suite(["lsh", "dch", "csq"], bits=[16], seeds=[0, 1], protocols=["held-out"])
     rng = np.random.default_rng(0)
@@ -446,13 +472,13 @@ def test_each_column_is_corrected_for_itself() -> None:
     for number, column in enumerate(tests.values()):
         corrected = adjusted(column)
         assert corrected[number] is None  # it does not differ from itself
-        known = [test.map["p_value"] or 0.0 for test in column if test is not None]
+        known = [test.first["p_value"] or 0.0 for test in column if test is not None]
         assert [p_value for p_value in corrected if p_value is not None] == list(holm(known))
     there, back = tests["lsh"][1], tests["dch"][0]
     assert there is not None
     assert back is not None
-    assert there.map["value"] == pytest.approx(-(back.map["value"] or 0.0))
-    assert there.map["p_value"] == pytest.approx(back.map["p_value"])
+    assert there.first["value"] == pytest.approx(-(back.first["value"] or 0.0))
+    assert there.first["p_value"] == pytest.approx(back.first["p_value"])
 
 
 def test_the_page_begins_with_what_the_paper_claims_of_all_suites(
@@ -464,18 +490,18 @@ def test_the_page_begins_with_what_the_paper_claims_of_all_suites(
     overview = page.split("\n## ")[1]
     assert overview.startswith("Do they rank better than dch?\n\n### adversarial less dch")
     rows = [line for line in overview.splitlines() if line.startswith("| adv")]
-    assert [row.split(" | ")[:5] for row in rows] == [
-        ["| adversarial", title, "held-out", f"{bits} + 64", "2"]
+    assert [row.split(" | ")[:6] for row in rows] == [
+        ["| adversarial", title, "held-out", "lenet", f"{bits} + 64", "2"]
         for title in ("Objectives", "Others")
         for bits in (16, 32)
     ]
     # The lesser of two p is doubled below, and here, of four, taken four times.
-    (table,) = report_tables(suite, records)
+    table, _ = report_tables(suite, records)
     below = [row[table.columns.index("mAP less dch's")] for row in table.rows[:2]]
-    assert [row.split(" | ")[5].partition(", p ")[0] for row in rows] == [
+    assert [row.split(" | ")[6].partition(", p ")[0] for row in rows] == [
         text.partition(", p ")[0] for text in 2 * below
     ]
-    p_values = [float(row.split(" | ")[5].partition(", p ")[2]) for row in rows]
+    p_values = [float(row.split(" | ")[6].partition(", p ")[2]) for row in rows]
     assert min(p_values) == pytest.approx(
         2 * min(float(text.partition(", p ")[2]) for text in below), abs=0.002
     )
