@@ -376,7 +376,9 @@ def run_suite(
         if on_run:
             on_run(run, records[run])
     if failed:
-        raise TrainingError("; ".join(failed))
+        raise TrainingError(
+            f"{'; '.join(failed)} (a suite says learning_rate in its [plan], or in that of the run)"
+        )
     return {run: records[run] for run in suite.runs}
 
 

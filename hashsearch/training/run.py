@@ -100,8 +100,8 @@ def train_encoder(
         checkpoint.unlink(missing_ok=True)
     train_set, validation_set = TRAINING_PARTS[part](images, seed=plan.seed)
     trained: TrainedNetwork | Fitted
-    if isinstance(plan, TrainingPlan):
-        try:
+    try:
+        if isinstance(plan, TrainingPlan):
             trained = train(
                 plan,
                 train_set,
@@ -111,20 +111,18 @@ def train_encoder(
                 on_step=on_step,
                 on_epoch=on_epoch,
             )
-        except Diverged as error:
-            if error.kept is None:
-                raise
-            epoch = error.kept.best.epoch
-            kept = out.with_name(f"{out.stem}.epoch-{epoch}{out.suffix}")
-            record = _record(
-                plan, error.kept, train_set, name=kept.stem, dataset=dataset, part=part
+        else:
+            trained = fit(
+                plan, train_set, validation_set, FASHION_MNIST, on_step=on_step, on_epoch=on_epoch
             )
-            export(error.kept.network, record, kept)
-            raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
-    else:
-        trained = fit(
-            plan, train_set, validation_set, FASHION_MNIST, on_step=on_step, on_epoch=on_epoch
-        )
+    except Diverged as error:
+        if error.kept is None:
+            raise
+        epoch = error.kept.best.epoch
+        kept = out.with_name(f"{out.stem}.epoch-{epoch}{out.suffix}")
+        record = _record(plan, error.kept, train_set, name=kept.stem, dataset=dataset, part=part)
+        export(error.kept.network, record, kept)
+        raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
     record = _record(plan, trained, train_set, name=out.stem, dataset=dataset, part=part)
     export(trained.network, record, out)
     differing = differing_bits(trained.network, out, validation_set, FASHION_MNIST)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.images import Preprocessing
+    from hashsearch.training.fitted.fit import Fitted
     from hashsearch.training.plan import TrainingPlan
 
 __all__ = ["Diverged", "TrainedNetwork", "train"]
@@ -60,13 +61,13 @@ class TrainedNetwork:
 
 
 class Diverged(TrainingError):
-    """A training whose loss or network is not finite.
+    """A training or a fit whose loss or network is not finite.
 
     Attributes:
         kept: what it would have returned after the last good epoch; None if it had none.
     """
 
-    def __init__(self, message: str, kept: TrainedNetwork | None) -> None:
+    def __init__(self, message: str, kept: TrainedNetwork | Fitted | None) -> None:
         super().__init__(message)
         self.kept = kept
 

@@ -36,6 +36,7 @@ from hashsearch.training.fitted.semantic_hashing import (
     unroll,
 )
 from hashsearch.training.plan import TrainingPlan, plan_for
+from hashsearch.training.trainer import Diverged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -613,5 +614,24 @@ def test_images_that_fill_no_batch_are_told() -> None:
 
 def test_a_rate_that_is_too_high_is_told() -> None:
     system = SemanticHashing(n_bits=8, epochs=1, batch_size=30, hidden=(8,), learning_rate=3e37)
-    with pytest.raises(TrainingError, match="not finite after epoch 3; lower --learning-rate"):
+    with pytest.raises(TrainingError, match=r"not finite .*epoch 3.*; lower --learning-rate"):
         fit(system, TRAIN, VALIDATION, SMALL)
+
+
+def test_the_last_epoch_before_a_fit_broke_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = SemanticHashing(n_bits=8, epochs=3, batch_size=30, hidden=(8,))
+    good = fit(system, TRAIN, VALIDATION, SMALL)
+    lost: list[int] = []
+
+    def breaks_in_the_second_epoch(outputs: Tensor, pixels: Tensor) -> Tensor:
+        lost.append(1)
+        return reconstruction_loss(outputs, pixels) * (math.nan if len(lost) > 6 else 1.0)
+
+    module = "hashsearch.training.fitted.semantic_hashing"
+    monkeypatch.setattr(f"{module}.reconstruction_loss", breaks_in_the_second_epoch)
+    with pytest.raises(Diverged, match="the loss is not finite at epoch 8, step 3") as caught:
+        fit(system, TRAIN, VALIDATION, SMALL)
+    assert isinstance(caught.value.kept, Fitted)
+    first, again = good.history[0], caught.value.kept.history[0]
+    assert (again.epoch, again.validation_map) == (first.epoch, first.validation_map)
+    assert len(caught.value.kept.history) == 1

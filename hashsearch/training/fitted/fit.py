@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hashsearch.errors import TrainingError
 from hashsearch.images import normalise
 from hashsearch.training.reports import EpochReport, StepReport
+from hashsearch.training.trainer import Diverged
 from hashsearch.training.validation import validation_map, validation_queries
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def fit(
         on_epoch: called after each epoch.
 
     Raises:
+        Diverged: a value is not finite, after an epoch that was good.
         TrainingError: see :meth:`FittedSystem.fitting`; or no two validation images are of
             one type.
     """
@@ -70,29 +73,42 @@ def fit(
     normalised = torch.from_numpy(normalise(validation_set.pixels, preprocessing))
     history: list[EpochReport] = []
     epoch_started = started
-    for number, network, terms in system.fitting(train_set.pixels, preprocessing, on_step):
-        outputs = torch.cat([network(part)[0] for part in torch.split(normalised, 500)])
-        history.append(
-            EpochReport(
-                epoch=number,
-                terms=terms,
-                adversary_accuracy=None,
-                validation_map=validation_map(outputs.numpy() >= 0, validation_set.labels, queries),
-                seconds=time.perf_counter() - epoch_started,
-                best=True,
+    network: FittedNetwork | None = None
+
+    def fitted(network: FittedNetwork) -> Fitted:
+        settings = {
+            **system.to_record(),
+            "device": "cpu",
+            "precision": "float32",
+            "threads": torch.get_num_threads(),
+            "train_images": len(train_set),
+            "validation_images": len(validation_set),
+            "train_images_sha256": hashlib.sha256(train_set.images.tobytes()).hexdigest(),
+            "seconds": time.perf_counter() - started,
+        }
+        return Fitted(network, history, settings)
+
+    try:
+        for number, network, terms in system.fitting(train_set.pixels, preprocessing, on_step):
+            outputs = torch.cat([network(part)[0] for part in torch.split(normalised, 500)])
+            bits = outputs.numpy() >= 0
+            history.append(
+                EpochReport(
+                    epoch=number,
+                    terms=terms,
+                    adversary_accuracy=None,
+                    validation_map=validation_map(bits, validation_set.labels, queries),
+                    seconds=time.perf_counter() - epoch_started,
+                    best=True,
+                )
             )
-        )
-        if on_epoch:
-            on_epoch(history[-1])
-        epoch_started = time.perf_counter()
-    settings = {
-        **system.to_record(),
-        "device": "cpu",
-        "precision": "float32",
-        "threads": torch.get_num_threads(),
-        "train_images": len(train_set),
-        "validation_images": len(validation_set),
-        "train_images_sha256": hashlib.sha256(train_set.images.tobytes()).hexdigest(),
-        "seconds": time.perf_counter() - started,
-    }
-    return Fitted(network, history, settings)
+            if on_epoch:
+                on_epoch(history[-1])
+            epoch_started = time.perf_counter()
+    except TrainingError as error:
+        if network is None:
+            raise
+        raise Diverged(str(error), fitted(network)) from error
+    if network is None:
+        raise TrainingError("nothing was fitted; give at least one epoch")
+    return fitted(network)

@@ -126,12 +126,16 @@ class SemanticHashing(FittedSystem):
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
                 optimiser.step()
                 terms = {"reconstruction": float(loss.detach())}
+                if not math.isfinite(terms["reconstruction"]):
+                    raise TrainingError(
+                        f"the loss is not finite at epoch {epoch}, step {step + 1}; "
+                        "lower --learning-rate"
+                    )
                 total += terms["reconstruction"]
                 if on_step:
                     on_step(StepReport(epoch, step + 1, steps, terms, None))
             # A finite loss can have a gradient that is not; after the last step no loss tells.
-            learnt = encoder.parameters()
-            if not (math.isfinite(total) and all(bool(part.isfinite().all()) for part in learnt)):
+            if not all(bool(part.isfinite().all()) for part in encoder.parameters()):
                 raise TrainingError(
                     f"the network is not finite after epoch {epoch}; lower --learning-rate"
                 )
