@@ -44,6 +44,7 @@ def arrange(
     semantic, fine = split_codes(codes, n_bits)
     id_column = _default_ids(n_items) if ids is None else _id_column(ids, n_items)
 
+    # What is done with is let go at once: the peak is what limits a large gallery.
     by_id = np.lexsort(_sort_words(id_column.view(np.uint8).reshape(n_items, -1)))
     id_rank = np.empty(n_items, np.uint32)
     id_rank[by_id] = np.arange(n_items, dtype=np.uint32)
@@ -51,20 +52,22 @@ def arrange(
     by_code = np.lexsort(words)
     order = by_id[by_code]
     del by_id
-    changes = np.zeros(n_items - 1, bool)
-    for word in words:
-        ordered = word[by_code]
-        changes |= ordered[1:] != ordered[:-1]
-    del words, by_code, ordered
-    begins = np.concatenate([[0], np.flatnonzero(changes) + 1])
-    distinct = semantic[order[begins]]
+    changes = _changes(words, by_code)
+    del words, by_code
+    begins = np.flatnonzero(changes)
+    begins += 1
+    offsets = np.empty(len(begins) + 2, np.uint64)
+    offsets[0], offsets[1:-1], offsets[-1] = 0, begins, n_items
+    del changes, begins
+    distinct = semantic[order[offsets[:-1].view(np.int64)]]
 
     datasets: dict[str, npt.NDArray[Any]] = {
         "codes/distinct": distinct,
-        "codes/offsets": np.append(begins, n_items).astype(np.uint64),
+        "codes/offsets": offsets,
         "items/id": id_column[order],
         "items/id_rank": id_rank[order],
     }
+    del id_column, id_rank
     if fine_bits:
         datasets["items/fine"] = np.ascontiguousarray(fine[order])
     if labels is not None:
@@ -74,6 +77,7 @@ def arrange(
         datasets["items/path"] = column[order]
     if thumbnails is not None:
         datasets.update(_thumbnail_columns(thumbnails, order))
+    del order
     datasets.update(index_datasets(distinct, indexes))
     return Content(
         n_bits=n_bits,
@@ -85,6 +89,24 @@ def arrange(
         created=now(),
         datasets=datasets,
     )
+
+
+def _changes(words: npt.NDArray[np.uint64], by_code: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Which of the sorted codes differ from the one before: ``bool (n - 1,)``.
+
+    Args:
+        words: ``uint64 (w, n)``; not to be used after that.
+        by_code: ``(n,)``, what sorts them.
+    """
+    changes = np.zeros(len(by_code) - 1, bool)
+    for word in words:
+        if len(words) == 1:
+            word.sort()
+            ordered = word
+        else:
+            ordered = word[by_code]
+        changes |= ordered[1:] != ordered[:-1]
+    return changes
 
 
 def _sort_words(texts: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint64]:

@@ -102,7 +102,7 @@ def index_datasets(
     """
     datasets = {}
     if len(distinct) >= _FEW_CODES:
-        datasets.update(table_datasets(code_words(distinct), 8 * distinct.shape[1]))
+        datasets.update(table_datasets(distinct))
     kinds = default_indexes(len(distinct)) if kinds is None else kinds
     return datasets | serialised_indexes(distinct, kinds)
 
@@ -122,6 +122,7 @@ class HammingIndex:
         items_per_code: Integers,
         datasets: Mapping[str, npt.NDArray[Any]],
     ) -> None:
+        self._distinct = distinct
         self._items_per_code = items_per_code
         self._n_items = int(items_per_code.sum())
         self._n_bits = 8 * distinct.shape[1]
@@ -336,7 +337,7 @@ class HammingIndex:
     def _multi_index(self) -> MultiIndex:
         stored = self._datasets
         if "mih/places" not in stored:
-            stored = table_datasets(self._words, self._n_bits)
+            stored = table_datasets(self._distinct)
         return MultiIndex(self._words, self._n_bits, stored)
 
 

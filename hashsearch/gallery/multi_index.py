@@ -41,6 +41,7 @@ _AT_ONCE = 1 << 15  # 8 bytes each: they fit a core's cache
 _CODES_A_THREAD = 1 << 18  # fewer are sooner compared by one
 _PROBES_AT_ONCE = 1 << 18  # some 60 bytes each
 _MOST_PROBES = 1 << 22
+_CODES_AT_ONCE = 1 << 18  # put into tables; some 30 bytes each
 _CANDIDATES_AT_ONCE = 1 << 20  # some 60 bytes each
 
 
@@ -78,15 +79,20 @@ class _Substrings(NamedTuple):
         Args:
             words: ``uint64 (w, n)``.
         """
-        number, shift = np.divmod(self.begin[:, None], 64)
-        bits = words[number[:, 0]] >> shift.astype(np.uint64)
-        if len(words) > 1:
-            # What the next word adds to a substring that ends in this one, the mask takes away.
-            after = words[np.minimum(number[:, 0] + 1, len(words) - 1)]
-            bits |= after << np.uint64(1) << (63 - shift).astype(np.uint64)
-        mask = (1 << self.width[:, None]) - 1
-        bits &= mask.astype(np.uint64)
-        return bits.view(np.int64)
+        both = zip(self.begin.tolist(), self.width.tolist(), strict=True)
+        read: Integers = np.stack([_substring(words, begin, width) for begin, width in both])
+        return read
+
+
+def _substring(words: Words, begin: int, width: int) -> Integers:
+    """``int64 (n,)``: some bits of each of ``words``, which are ``uint64 (w, n)``, as a number."""
+    word, shift = divmod(begin, 64)
+    bits = words[word] >> np.uint64(shift)
+    if shift + width > 64:
+        bits |= words[word + 1] << np.uint64(64 - shift)
+    bits &= np.uint64((1 << width) - 1)
+    numbers: Integers = bits.view(np.int64)
+    return numbers
 
 
 class _Probes(NamedTuple):
@@ -253,35 +259,39 @@ class MultiIndex:
         return expected
 
 
-def table_datasets(words: Words, n_bits: int) -> dict[str, npt.NDArray[Any]]:
+def table_datasets(distinct: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
     """Tables over these codes, as a gallery holds them.
 
     Args:
-        words: ``uint64 (ceil(n_bits / 64), u)``.
-        n_bits: of a code.
+        distinct: ``uint8 (u, n_bits // 8)``.
 
     Returns:
         ``mih/places`` ``uint32 (m * u,)``: the places of the codes by table, then by substring;
         ``mih/offsets`` ``uint32`` or ``uint64``, one more than there are substrings of all
         tables: where in ``mih/places`` those of each begin.
     """
-    n_codes = words.shape[1]
+    n_codes, n_bits = len(distinct), 8 * distinct.shape[1]
     # Substrings of about log2(u) bits, so that a bucket of evenly spread codes holds about one
     # (section 3.3); no fewer tables than that, as their buckets would outnumber the codes.
     n_tables = max(1, math.ceil(n_bits / max(1.0, math.log2(n_codes))))
     substrings = _Substrings.of(n_bits, n_tables)
-    places, counts = [], []
-    for begin, width in zip(*substrings, strict=True):
-        substring = _Substrings(np.array([begin]), np.array([width])).read(words)[0]
-        # NumPy sorts numbers of 16 bits much faster than longer ones.
-        key = substring.astype(np.min_scalar_type((1 << width) - 1))
-        places.append(np.argsort(key, kind="stable").astype(np.uint32))
-        counts.append(np.bincount(key, minlength=1 << width))
-    offsets = np.concatenate([[0], *counts]).cumsum()
-    return {
-        "mih/places": np.concatenate(places),
-        "mih/offsets": offsets.astype(np.uint32 if offsets[-1] < 1 << 32 else np.uint64),
-    }
+    places, offsets = np.empty(n_tables * n_codes, np.uint32), []
+    for number, (begin, width) in enumerate(zip(*map(np.ndarray.tolist, substrings), strict=True)):
+        # Substring and place in one word: to sort words takes no memory beside them.
+        entry = np.empty(n_codes, np.uint64)
+        for first in range(0, n_codes, _CODES_AT_ONCE):
+            some = slice(first, min(first + _CODES_AT_ONCE, n_codes))
+            entry[some] = _substring(code_words(distinct[some]), begin, width)
+            entry[some] <<= np.uint64(32)
+            entry[some] |= np.arange(some.start, some.stop, dtype=np.uint64)
+        entry.sort()
+        least = np.arange(1 << width, dtype=np.uint64) << np.uint64(32)
+        offsets.append(np.searchsorted(entry, least) + number * n_codes)
+        entry &= np.uint64((1 << 32) - 1)
+        places[number * n_codes : (number + 1) * n_codes] = entry
+    offsets.append(np.array([len(places)]))
+    wide_enough = np.min_scalar_type(max(len(places), 1 << 16))
+    return {"mih/places": places, "mih/offsets": np.concatenate(offsets).astype(wide_enough)}
 
 
 def n_offsets(n_bits: int, n_tables: int) -> int:

@@ -39,7 +39,7 @@ def bunched(n_codes: int, n_bits: int, seed: int = 0) -> Codes:
 
 def multi_index(codes: Codes) -> MultiIndex:
     words, n_bits = code_words(codes), 8 * codes.shape[1]
-    return MultiIndex(words, n_bits, table_datasets(words, n_bits))
+    return MultiIndex(words, n_bits, table_datasets(codes))
 
 
 @pytest.mark.parametrize("n_bits", [8, 24, 40, 64, 72, 136, 256])
@@ -245,3 +245,16 @@ def test_tables_are_checked_like_all_else(many_codes: Path, tmp_path: Path) -> N
     assert len(opened.nearest(query, index="scan").rows) == 10
     with pytest.raises(GalleryDamaged, match="mih/places"):
         opened.nearest(query)
+
+
+@pytest.mark.parametrize("n_bits", [24, 72])
+def test_tables_are_made_a_few_codes_at_a_time(
+    n_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = bunched(900, n_bits)
+    expected = table_datasets(codes)
+    monkeypatch.setattr("hashsearch.gallery.multi_index._CODES_AT_ONCE", 64)
+    found = table_datasets(codes)
+    assert {name: array.tobytes() for name, array in found.items()} == {
+        name: array.tobytes() for name, array in expected.items()
+    }
