@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Content", "HasContent", "find_sorted", "now", "utf8"]
 
+_FEW_CODES = 1 << 16  # so many counts are sooner looked up than made, and take little memory
+
 
 @dataclass(frozen=True)
 class Content:
@@ -72,6 +74,14 @@ class Content:
     def items_per_code(self) -> npt.NDArray[np.int64]:
         """``int64 (u,)``: how many items have each distinct code."""
         return np.diff(self.offsets)
+
+    def items_of(self, place: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many items have these distinct codes; of many codes, without a count of each."""
+        if self.n_distinct < _FEW_CODES:
+            return self.items_per_code[place]
+        count: npt.NDArray[np.int64] = self.offsets[place + 1]
+        count -= self.offsets[place]
+        return count
 
     @property
     def searched_bytes(self) -> int:

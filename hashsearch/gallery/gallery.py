@@ -377,7 +377,10 @@ class Gallery:
     def _hamming_index(self) -> HammingIndex:
         content = self.content
         return HammingIndex(
-            content.datasets["codes/distinct"], content.items_per_code, content.datasets
+            content.datasets["codes/distinct"],
+            content.datasets,
+            n_items=content.n_items,
+            items_of=content.items_of,
         )
 
     @cached_property
@@ -458,7 +461,7 @@ class Gallery:
 
     def _ball_sizes(self, balls: Balls, radius: int) -> npt.NDArray[np.int64]:
         """How many items lie within the radius of each query, ``int64 (q,)``."""
-        items = np.where(balls.distance <= radius, self.content.items_per_code[balls.place], 0)
+        items = np.where(balls.distance <= radius, self.content.items_of(balls.place), 0)
         if len(balls.limits) == 2:
             return np.array([items.sum()])
         held: npt.NDArray[np.int64] = np.append(0, np.cumsum(items))[balls.limits]

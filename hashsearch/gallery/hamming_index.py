@@ -34,7 +34,7 @@ from hashsearch.gallery.multi_index import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["SEARCHES", "Balls", "HammingIndex", "check_index", "default_indexes", "index_datasets"]
 
@@ -112,19 +112,22 @@ class HammingIndex:
 
     Args:
         distinct: ``uint8 (u, n_bits // 8)``, all different.
-        items_per_code: ``int64 (u,)``.
         datasets: where those of :func:`index_datasets` may lie.
+        n_items: that the codes have together.
+        items_of: gives how many items some codes have, ``int64``, by their places, ``int64``.
     """
 
     def __init__(
         self,
         distinct: npt.NDArray[np.uint8],
-        items_per_code: Integers,
         datasets: Mapping[str, npt.NDArray[Any]],
+        *,
+        n_items: int,
+        items_of: Callable[[Integers], Integers],
     ) -> None:
         self._distinct = distinct
-        self._items_per_code = items_per_code
-        self._n_items = int(items_per_code.sum())
+        self._n_items = n_items
+        self._items_of = items_of
         self._n_bits = 8 * distinct.shape[1]
         self._words = code_words(distinct)
         self._datasets = datasets
@@ -199,16 +202,16 @@ class HammingIndex:
     def _scan(self, query: Words, radius: int, wanted: int) -> _Ball:
         distance = distances(self._words, query)
         place = np.flatnonzero(distance <= radius)
-        if wanted and self._items_per_code[place].sum() < wanted:
+        if wanted and self._items_of(place).sum() < wanted:
             place = np.flatnonzero(distance <= self._bound(distance, wanted))
-            held = _held(distance[place], self._items_per_code[place])
+            held = _held(distance[place], self._items_of(place))
             place = place[distance[place] <= np.searchsorted(held, wanted)]
         return _Ball(place, distance[place].astype(np.int64))
 
     def _bound(self, distance: npt.NDArray[Any], wanted: int) -> int:
         """A radius that holds so many items: what holds them among a few codes is enough."""
         for step in (min(max(1, len(distance) // _SAMPLE), _SAMPLE_STEP), 1):
-            held = _held(distance[::step], self._items_per_code[::step])
+            held = _held(distance[::step], self._items_of(np.arange(0, len(distance), step)))
             if held[-1] >= wanted:
                 break
         return int(np.searchsorted(held, wanted))
@@ -217,7 +220,7 @@ class HammingIndex:
         self, queries: Words, radius: int, wanted: int, budget: float
     ) -> Iterator[Balls]:
         tables = self._multi_index
-        codes = wanted * len(self._items_per_code) / self._n_items
+        codes = wanted * self._words.shape[1] / self._n_items
         # By chance there may be fewer than expected, which would cost a search in vain.
         flips = tables.flips(radius, codes + math.sqrt(codes))
         if tables.cost(flips) >= budget:
@@ -274,7 +277,7 @@ class HammingIndex:
             certified: in bits; the answer is more where what was found is not enough.
         """
         cell = found.query * (certified + 1) + found.distance
-        items = self._items_per_code[found.place]
+        items = self._items_of(found.place)
         at = np.bincount(cell, weights=items, minlength=n_queries * (certified + 1))
         held = at.reshape(n_queries, -1).cumsum(axis=1)
         reach: Integers = np.maximum((held < wanted).sum(axis=1), radius)
@@ -283,7 +286,7 @@ class HammingIndex:
     def _by_faiss(
         self, queries: npt.NDArray[np.uint8], radius: int, wanted: int, kind: str
     ) -> Iterator[Balls]:
-        step = max(1, min(_QUERIES_AT_ONCE, _RESULTS_AT_ONCE // len(self._items_per_code)))
+        step = max(1, min(_QUERIES_AT_ONCE, _RESULTS_AT_ONCE // self._words.shape[1]))
         for begin in range(0, len(queries), step):
             some = queries[begin : begin + step]
             limits, distance, place = self._faiss.range_search(some, radius, kind)
@@ -291,7 +294,7 @@ class HammingIndex:
             for number, (first, last) in enumerate(itertools.pairwise(limits.tolist())):
                 order = np.argsort(place[first:last])
                 ball = _Ball(place[first:last][order], distance[first:last][order].astype(np.int64))
-                if wanted and self._items_per_code[ball.place].sum() < wanted:
+                if wanted and self._items_of(ball.place).sum() < wanted:
                     ball = self._scan(code_words(some[number : number + 1])[:, 0], radius, wanted)
                 found.append(ball)
             yield _together(found)
@@ -310,7 +313,7 @@ class HammingIndex:
             distance, place = self._faiss.nearest(queries[left], count)
             # All codes nearer than the last one are there; of those as far, some may not be.
             certified = distance[:, -1] - 1 if count < n_codes else np.full(len(left), self._n_bits)
-            held = self._items_per_code[place].cumsum(axis=1)
+            held = self._items_of(place).cumsum(axis=1)
             enough = np.minimum((held < wanted).sum(axis=1), count - 1)
             reach = np.maximum(np.take_along_axis(distance, enough[:, None], 1)[:, 0], radius)
             done = reach <= certified
