@@ -145,7 +145,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar for each stage; the body tells which, and how much of it is done."""
+    """A bar for each stage (in a file, a line); the body tells which, and how much is done."""
     with _bar() as bar:
         tasks: dict[str, Any] = {}
 
@@ -154,6 +154,8 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
                 for task in tasks.values():
                     bar.remove_task(task)
                 tasks.clear()
+                if bar.disable:
+                    bar.console.print(what, markup=False, highlight=False, soft_wrap=True)
                 tasks[what] = bar.add_task(what, total=None)
             bar.update(tasks[what], completed=done, total=total or None)
 
@@ -190,7 +192,7 @@ class TrainingDisplay:
         self._bar.console.print(
             f"epoch {report.epoch}/{self._epochs}  "
             f"{_terms(report.terms, report.adversary_accuracy)}  "
-            f"validation mAP {report.validation_map:.4f}{' (kept)' if report.best else ''}  "
+            f"validation mAP {report.validation_map:.4f}{' (kept so far)' if report.best else ''}  "
             f"{report.seconds:.0f} s",
             highlight=False,
             soft_wrap=True,

@@ -262,6 +262,8 @@ def new_panels(title: str, subtitle: str, count: int, *, columns: int) -> tuple[
         _plain(axes)
     for axes in made[count:]:
         axes.set_axis_off()
+    for axes in made[max(0, count - columns) : count]:
+        axes.tick_params(labelbottom=True)  # the lowest of its column
     return figure, made[:count]
 
 

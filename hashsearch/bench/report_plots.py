@@ -79,6 +79,8 @@ def _bars(groups: Sequence[Group], protocol: str, what: str, figure: str) -> byt
     shown = list(reversed(groups))  # the first one is to stand at the top
     width, error = _estimates(shown, figure)
     axes.barh(range(len(shown)), width, xerr=error, color=COLOURS[4], capsize=3, height=0.6)
+    for place, value in enumerate(width):
+        axes.text(0.01, place, f"{value:.3f}", va="center", fontsize=8)
     axes.set_yticks(
         range(len(shown)), [f"{group.system}, {group.code}" for group in shown], fontsize=8
     )

@@ -217,6 +217,12 @@ def load_suite(path: Path) -> Suite:
         except (ArgumentError, TypeError) as error:  # noqa: PERF203 - the message names the entry
             raise SuiteError(f"{path}, [[runs]] number {number}: {error}") from error
     chosen = _once(runs)
+    systems = {run.system for run in chosen}
+    if "baselines" in content and (unknown := set(baselines) - systems):
+        raise SuiteError(
+            f"{path}: no run is of the baseline {', '.join(sorted(unknown))}; name one of "
+            f"{', '.join(sorted(systems))}"
+        )
     (place, plans), *_ = Counter(run.place for run in chosen).most_common(1)
     if plans > 1:
         raise SuiteError(
@@ -267,7 +273,9 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], radius: int) -> list[R
     for name, kind in _LISTS.items():
         values = entry.get(name)
         if not isinstance(values, list) or not values or any(type(v) is not kind for v in values):
-            raise ArgumentError(f"{name} must be a list of {kind.__name__}, not {values!r}")
+            what = "names" if kind is str else "whole numbers"
+            given = f", not {values!r}" if name in entry else "; it is missing"
+            raise ArgumentError(f"{name} must be a list of {what}{given}")
         lists[name] = values
     for name in lists["protocols"]:
         if name not in PROTOCOLS:

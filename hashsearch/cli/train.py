@@ -102,7 +102,8 @@ __all__ = ["train"]
     "--precision",
     default="auto",
     show_default=True,
-    help="auto, float32 or bfloat16; auto takes what is faster here.",
+    help="auto, float32 or bfloat16; auto takes what is faster here, now. The end says which. To "
+    "train the same network again, name it.",
 )
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming a stopped run.")
 def train(
@@ -182,12 +183,18 @@ def train(
             on_step=display.step,
             on_epoch=display.epoch,
         )
+    done = trained.record.training
     click.echo(
         f"{trained.path}: validation mAP {trained.best.validation_map:.4f} (epoch "
-        f"{trained.best.epoch}), trained in {trained.seconds / 60:.0f} minutes; ONNX Runtime sets "
+        f"{trained.best.epoch}), trained in {_duration(trained.seconds)} ({done['device']}, "
+        f"{done['precision']}, {done['threads']} threads); ONNX Runtime sets "
         f"{trained.differing_bits:.2g} of the bits differently than torch. Try "
         f"`hashsearch build-index --encoder {trained.path}`."
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} s"
 
 
 def _values(pairs: Sequence[str], takes: str) -> dict[str, float]:

@@ -86,7 +86,8 @@ class LadderHead(nn.Module):
         each = min(max(STEPS), n_bits // n_classes)
         if each not in STEPS:
             raise ArgumentError(
-                f"{n_bits} bits cannot give each of {n_classes} types two; take more with --bits"
+                f"{n_bits} bits do not hold the two steps of each of {n_classes} types; take "
+                f"{-(-2 * n_classes // 8) * 8} or more with --bits"
             )
         self.n_bits = n_bits
         self.sharpness = math.log(ODDS * max(n_classes - 1, 1))
