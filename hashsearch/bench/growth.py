@@ -19,9 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +34,7 @@ from hashsearch.bench.scale import Originals, copy_codes, format_scale, parse_sc
 from hashsearch.datasets import fashion_mnist
 from hashsearch.encoder import Encoder
 from hashsearch.gallery import Gallery, changing
+from hashsearch.gallery.faiss_indexes import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,6 +48,8 @@ _FLIPPED = 0.1
 _AT_ONCE = 1 << 20  # items
 _QUERIES = 200
 _WARM_UP = 20
+_FAISS_QUERIES, _FAISS_WARM_UP = 20, 2  # each takes milliseconds
+_RADIUS, _HASH_BITS = 2, 16  # of 16 bits and up to 2 flips the buckets are those of the ball
 _BASE = 100_000  # encoded images that learned codes are drawn from
 
 
@@ -66,8 +71,10 @@ def growth(
         ``file_bytes_per_item``, ``add_s`` (to add a hundredth more to the file),
         ``import_faiss_s``, ``open_s`` (to open the file and find the size of one ball),
         ``first_nearest_s`` (the first search for the best 10), ``nearest_us``, ``size_us``
-        (medians of single queries), and ``search_bytes_per_item`` (the peak while searching, the
-        file's pages among it). Ready for JSON.
+        (medians of single queries), ``search_bytes_per_item`` (the peak while searching, the
+        file's pages among it), and, of FAISS's indexes over the items, ``flat_ball_us`` and
+        ``hash_ball_us`` (the whole ball) and ``flat_nearest_us`` (the best 10 by the whole code).
+        Ready for JSON.
     """
     records = []
     with tempfile.TemporaryDirectory(prefix="hashsearch-growth-", dir=folder) as place:
@@ -76,7 +83,8 @@ def growth(
                 codes = _write_codes(kind, n_items, Path(place) / "codes.npy")
                 built = _in_a_process("build", codes, Path(place) / "gallery.h5")
                 searched = _in_a_process("search", codes, Path(place) / "gallery.h5")
-                records.append({"codes": kind, "items": n_items, **built, **searched})
+                by_faiss = _in_a_process("faiss", codes, Path(place) / "gallery.h5")
+                records.append({"codes": kind, "items": n_items, **built, **searched, **by_faiss})
     return records
 
 
@@ -241,6 +249,32 @@ def _search(codes_path: Path, path: Path) -> dict[str, Any]:
     }
 
 
+def _by_faiss(codes_path: Path, path: Path) -> dict[str, Any]:
+    gallery = Gallery.open(path)
+    n_bits, whole = gallery.n_bits, np.load(codes_path)
+    queries = np.ascontiguousarray(whole[:: max(1, len(whole) // _FAISS_QUERIES)])
+    semantic = np.ascontiguousarray(whole[:, : n_bits // 8])
+    asked = readable(queries[:, : n_bits // 8])
+    medians = {}
+    for name, index, radius in (
+        ("flat_ball_us", faiss.IndexBinaryFlat(n_bits), True),
+        ("hash_ball_us", faiss.IndexBinaryHash(n_bits, _HASH_BITS), True),
+        ("flat_nearest_us", faiss.IndexBinaryFlat(8 * whole.shape[1]), False),
+    ):
+        index.add(readable(semantic if radius else whole))
+        if isinstance(index, faiss.IndexBinaryHash):
+            index.nflip = _RADIUS
+        search = (
+            partial(index.range_search, thresh=_RADIUS + 1)
+            if radius
+            else partial(index.search, k=10)
+        )
+        own = asked if radius else readable(queries)
+        search_times(search, own[:_FAISS_WARM_UP])
+        medians[name] = float(np.median(search_times(search, own)))
+    return medians
+
+
 def _held_from_now() -> int:
     """Bytes of memory that this process holds; its peak counts from here."""
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -263,7 +297,7 @@ def _main() -> None:
     options = parser.parse_args()
     if options.part:
         what, codes, gallery = options.part
-        part = {"build": _build, "search": _search}[what]
+        part = {"build": _build, "search": _search, "faiss": _by_faiss}[what]
         with one_core():
             figures = part(Path(codes), Path(gallery))
         print(json.dumps(figures))  # noqa: T201 - to the other process
