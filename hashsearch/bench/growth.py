@@ -255,6 +255,7 @@ def _by_faiss(codes_path: Path, path: Path) -> dict[str, Any]:
     queries = np.ascontiguousarray(whole[:: max(1, len(whole) // _FAISS_QUERIES)])
     semantic = np.ascontiguousarray(whole[:, : n_bits // 8])
     asked = readable(queries[:, : n_bits // 8])
+    faiss.omp_set_num_threads(1)  # as there is one core; more would wait for each other
     medians = {}
     for name, index, radius in (
         ("flat_ball_us", faiss.IndexBinaryFlat(n_bits), True),

@@ -16,6 +16,7 @@ from hashsearch.bench.quality import one_order_keys
 from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.errors import ArgumentError, GalleryError
 from hashsearch.gallery import Gallery, search_threads
+from hashsearch.gallery.multi_index import code_words
 from hashsearch.gallery.threads import usable_cores
 
 __all__ = [
@@ -148,7 +149,7 @@ def _least_bytes(gallery: Gallery, queries: Codes, radius: int) -> dict[str, flo
     """The bytes of each operation on a median query, if the gallery scans its distinct codes."""
     if "mih/places" in gallery.content.datasets:
         return None
-    scan = gallery.n_distinct * 8 * -(-gallery.n_bits // 64)
+    scan = code_words(gallery.content.datasets["codes/distinct"]).nbytes
     ball = float(np.median(gallery.within(queries, radius=radius, limit=0).ball_size))
     fine = ball * gallery.fine_bits // 8
     # Of each item that is listed, a row of 8 bytes and two distances of 4.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gallery", "changing"]
 
-_QUERIES_A_THREAD = 16  # fewer are sooner done by one
+_QUERIES_A_THREAD = 64  # fewer are sooner done by one
 _NO_ROWS, _NO_BITS = np.zeros(0, np.int64), np.zeros(0, np.int32)
 _NOTHING = Ranked(_NO_ROWS, _NO_ROWS, _NO_BITS, _NO_BITS)
 
@@ -411,11 +411,13 @@ class Gallery:
         wanted = min(limit, len(self)) if widen and limit is not None else 0
         index = self._hamming_index.for_many(index, len(codes), wanted)
         _ = limit == 0 or self._ranking  # made once, before threads ask for it
+        # Scans of few codes, and the look-up of the few buckets of a ball, threads would slow down.
+        spread = wanted and self._hamming_index.looks_up(index)
         found = in_threads(
             lambda some: self._found(
                 codes[some], radius, index, limit=limit, wanted=wanted, ranked=ranked
             ),
-            parts(len(codes), _QUERIES_A_THREAD),
+            parts(len(codes), _QUERIES_A_THREAD) if spread else [slice(0, len(codes))],
         )
         joined = _joined([some for _, some in found])
         offsets = np.zeros(len(codes) + 1, np.int64)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["SEARCHES", "Balls", "HammingIndex", "check_index", "default_indexes", "index_datasets"]
 
 Integers = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.unsignedinteger]
 
 SEARCHES = ("auto", "scan", "mih", "gpu", *INDEX_KINDS)
 """The ways to search that can be named. ``mih`` looks in tables however long that takes, except
@@ -48,6 +48,7 @@ nearest; what it cannot certify, and whole balls, are found as by ``auto``."""
 
 _FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least search in tables
 _QUERIES_AT_ONCE = 256
+_SECOND_LOOK = 0.25  # of a scan
 _GPU_QUERIES = 256  # fewer are not sent to a GPU unless it is named
 _GPU_FIRST = 64  # codes that it is asked for first, then all that it can give
 _FIRST_QUERIES = 16  # before it is known how much they find
@@ -159,6 +160,10 @@ class HammingIndex:
         suits = index == "auto" and many and 0 < wanted <= GPU_MOST
         return "gpu" if suits and self._faiss.has_gpu() else index
 
+    def looks_up(self, index: str) -> bool:
+        """Whether this way to search looks in hash tables of our own: work for many cores."""
+        return index == "mih" or (index in ("auto", "gpu") and "mih/places" in self._datasets)
+
     def around(
         self, queries: npt.NDArray[np.uint8], radius: int, wanted: int, index: str
     ) -> Iterator[Balls]:
@@ -180,8 +185,8 @@ class HammingIndex:
             yield from self._by_core(code_words(queries), radius, wanted, index)
 
     def _by_core(self, queries: Words, radius: int, wanted: int, index: str) -> Iterator[Balls]:
-        """Without FAISS: ``queries`` are ``uint64 (ceil(n_bits / 64), q)``."""
-        if index == "mih" or (index != "scan" and "mih/places" in self._datasets):
+        """Without FAISS; queries as :func:`code_words` gives them."""
+        if self.looks_up(index):
             budget = math.inf if index == "mih" else self._words.size
             yield from self._by_tables(queries, radius, wanted, budget)
         else:
@@ -256,7 +261,9 @@ class HammingIndex:
             parts.append(found._replace(query=left[found.query]))
             to_scan[left[~answered]] = True
             left = left[answered & ~done]
-            budget -= tables.cost(flips)
+            # The first look was to find enough. Where codes bunch elsewhere than around a query,
+            # it did not; another look must cost little, as it may be as vain.
+            budget = min(budget - tables.cost(flips), _SECOND_LOOK * self._words.size)
             flips += 1
         to_scan[left] = True
         for number in np.flatnonzero(to_scan).tolist():

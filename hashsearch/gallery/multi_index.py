@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MultiIndex", "NearCodes", "code_words", "distances", "n_offsets", "table_datasets"]
 
-Words = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.unsignedinteger]
 Integers = npt.NDArray[np.int64]
 
 # What a probe and a candidate cost, in codes' words that a scan compares in the same time:
@@ -38,7 +38,7 @@ _CANDIDATE = 12
 _SAMPLE_QUERIES = 64
 _SAMPLE_CODES = 1 << 16
 _AT_ONCE = 1 << 15  # 8 bytes each: they fit a core's cache
-_CODES_A_THREAD = 1 << 18  # fewer are sooner compared by one
+_CODES_A_THREAD = 1 << 21  # fewer are sooner compared by one
 _PROBES_AT_ONCE = 1 << 18  # some 60 bytes each
 _MOST_PROBES = 1 << 22
 _CODES_AT_ONCE = 1 << 18  # put into tables; some 30 bytes each
@@ -77,7 +77,7 @@ class _Substrings(NamedTuple):
         """The substrings of some codes as numbers: ``int64 (m, n)``.
 
         Args:
-            words: ``uint64 (w, n)``.
+            words: as :func:`code_words` gives them.
         """
         both = zip(self.begin.tolist(), self.width.tolist(), strict=True)
         read: Integers = np.stack([_substring(words, begin, width) for begin, width in both])
@@ -85,7 +85,7 @@ class _Substrings(NamedTuple):
 
 
 def _substring(words: Words, begin: int, width: int) -> Integers:
-    """``int64 (n,)``: some bits of each of ``words``, which are ``uint64 (w, n)``, as a number."""
+    """Some bits of each code as a number, ``int64 (n,)``; words are those of :func:`code_words`."""
     word, shift = divmod(begin, 64)
     bits = words[word] >> np.uint64(shift)
     if shift + width > 64:
@@ -109,7 +109,7 @@ class MultiIndex:
     """Hash tables over the distinct semantic codes of a gallery.
 
     Args:
-        words: ``uint64 (ceil(n_bits / 64), u)``, the codes as :func:`code_words` gives them.
+        words: the codes as :func:`code_words` gives them, ``(w, u)``.
         n_bits: of a code.
         datasets: the tables as :func:`table_datasets` gives them.
     """
@@ -150,7 +150,7 @@ class MultiIndex:
         return self._n_probes[flips]
 
     def cost(self, flips: int) -> float:
-        """What a search costs a query, if the buckets hold what they do on average.
+        """What a search costs a query, if its buckets hold what those of the codes do on average.
 
         Returns:
             In words of codes that a scan compares in the same time; infinite where the probes
@@ -159,7 +159,7 @@ class MultiIndex:
         n_probes = self.n_probes(flips)
         if n_probes > _MOST_PROBES:
             return math.inf
-        return (_PROBE + _CANDIDATE * len(self._places) / (len(self._offsets) - 1)) * n_probes
+        return (_PROBE + _CANDIDATE * self._bucket) * n_probes
 
     def search(
         self, queries: Words, flips: int, radius: int, budget: float
@@ -167,7 +167,7 @@ class MultiIndex:
         """All codes within a radius of each query.
 
         Args:
-            queries: ``uint64 (ceil(n_bits / 64), q)``, at least one.
+            queries: words, ``(w, q)``, at least one.
             flips: bits in which a substring may differ from the query's.
             radius: in bits, at most the certified one.
             budget: as :meth:`cost`, of a query. One whose buckets hold more is not answered.
@@ -211,7 +211,7 @@ class MultiIndex:
         """The codes of some buckets that lie within the radius.
 
         Args:
-            queries: ``uint64 (ceil(n_bits / 64), q)``.
+            queries: words, ``(w, q)``.
             asked: ``int64 (a,)``, the numbers of those whose buckets these are.
             begin: ``int64 (a, probes)``, where each bucket begins.
             count: ``int64 (a, probes)``, how many codes it holds.
@@ -243,6 +243,12 @@ class MultiIndex:
                 begin += 1 << width
             self._probes[flips] = _Probes(*map(np.concatenate, (table, flipped, first)))
         return self._probes[flips]
+
+    @cached_property
+    def _bucket(self) -> float:
+        """How many codes share the bucket of a code; where they bunch, more than a bucket holds."""
+        counts = np.diff(self._offsets).astype(np.float64)
+        return float(counts @ counts) / len(self._places)
 
     @cached_property
     def _expected(self) -> npt.NDArray[np.float64]:
@@ -300,8 +306,18 @@ def n_offsets(n_bits: int, n_tables: int) -> int:
 
 
 def code_words(codes: npt.NDArray[np.uint8]) -> Words:
-    """``uint8 (n, width)`` to ``uint64 (ceil(width / 8), n)``, zeros behind the last bit."""
+    """Codes as numbers: one each where its bytes are as many as a number has, without a copy.
+
+    Args:
+        codes: ``uint8 (n, width)``.
+
+    Returns:
+        ``(1, n)`` of ``uint8``, ``uint16``, ``uint32`` or ``uint64`` where the width is 1, 2, 4 or
+        8; else ``uint64 (ceil(width / 8), n)``, zeros behind the last bit.
+    """
     count, width = codes.shape
+    if width in (1, 2, 4, 8):
+        return np.require(codes, requirements=["C"]).view(f"<u{width}").T
     padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
     padded[:, :width] = codes
     return np.ascontiguousarray(padded.view("<u8").T)
@@ -311,8 +327,8 @@ def distances(words: Words, query: Words) -> npt.NDArray[np.uint8 | np.uint16]:
     """The distance of every code to one query.
 
     Args:
-        words: ``uint64 (w, n)``.
-        query: ``uint64 (w,)``.
+        words: as :func:`code_words` gives them, ``(w, n)``.
+        query: those of one code, ``(w,)``.
 
     Returns:
         ``(n,)``, in bits; ``uint8`` where it holds them.

@@ -1,7 +1,9 @@
 """How many cores a search uses, and how its work is spread over them.
 
-NumPy gives way to other threads while it is at work on an array of some length, so a search that
-is cut into parts of enough queries, or of enough codes, gains what the cores allow.
+NumPy gives way to other threads while it is at work on an array of some length. So long scans gain
+from several cores, and so do look-ups in hash tables, which do a few long operations for many
+queries. What does many short ones, as the ranking of a ball does, loses by it: its threads wait for
+the interpreter more than they work.
 """
 
 from __future__ import annotations

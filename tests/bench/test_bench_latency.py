@@ -51,9 +51,9 @@ def test_a_built_gallery_is_timed_and_its_answers_are_right() -> None:
         assert 0 < entry["p50_us"] <= entry["p95_us"] <= entry["p99_us"]
         assert entry["batched_queries_per_s"] > 0
         assert entry["all_cores_queries_per_s"] > 0
-    # A word a distinct code, the fine codes of a ball, and 16 bytes of each item that is listed.
+    # The distinct codes, the fine codes of a ball, and 16 bytes of each item that is listed.
     ball = np.median(built.within(queries, radius=2, limit=0).ball_size)
-    scan, fine = 8 * built.n_distinct, ball * FINE_BITS // 8
+    scan, fine = N_BITS // 8 * built.n_distinct, ball * FINE_BITS // 8
     least = {"nearest": scan + fine, "within": scan + fine + 16 * ball, "size": scan}
     for entry in timed["operations"]:
         floor = least[entry["operation"]] / timed["memory_gb_per_s"] / 1000

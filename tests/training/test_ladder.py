@@ -135,7 +135,9 @@ def test_an_item_in_the_direction_of_its_type_reaches_the_highest_step(
 
 
 def test_fewer_than_two_bits_a_type_are_refused() -> None:
-    with pytest.raises(ArgumentError, match="8 bits do not hold the two steps of each of 5 types; take 16 or more"):
+    with pytest.raises(
+        ArgumentError, match="8 bits do not hold the two steps of each of 5 types; take 16 or more"
+    ):
         head_of(8, 5)
 
 
