@@ -11,6 +11,7 @@ On a GPU, FAISS finds the nearest codes of many queries at once, up to :data:`GP
 from __future__ import annotations
 
 import math
+import os
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.errors import ArgumentError
+from hashsearch.errors import ArgumentError, GalleryDamaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +35,13 @@ __all__ = [
 
 INDEX_KINDS = ("flat", "hash", "multihash")
 """The FAISS indexes that a gallery file can hold."""
+
+_CLASSES = {
+    "flat": "IndexBinaryFlat",
+    "hash": "IndexBinaryHash",
+    "multihash": "IndexBinaryMultiHash",
+}
+_MEND = "rebuild the gallery with `hashsearch build-index`"
 
 GPU_MOST = 2048
 """How many nearest codes FAISS finds on a GPU."""
@@ -61,6 +69,7 @@ class FaissIndexes:
         self._distinct = distinct
         self._datasets = datasets
         self._indexes: dict[str, Any] = {}
+        self._process = os.getpid()
         # nflip is a property of the index, not of the call: one search at a time sets it.
         self._lock = threading.Lock()
 
@@ -87,7 +96,8 @@ class FaissIndexes:
 
     def has_gpu(self) -> bool:
         """Whether FAISS has a GPU here, and the codes fit it."""
-        return self._on_gpu is not None
+        # A forked process has no use of what its parent holds on a GPU.
+        return self._on_gpu is not None and self._process == os.getpid()
 
     def nearest(
         self, queries: npt.NDArray[np.uint8], count: int
@@ -105,7 +115,7 @@ class FaissIndexes:
             ArgumentError: FAISS has no GPU here, or the codes do not fit it.
         """
         index = self._on_gpu
-        if index is None:
+        if index is None or not self.has_gpu():
             raise ArgumentError(
                 "FAISS has no GPU here, or not enough of its memory; use index 'auto', or install "
                 "a faiss-gpu that knows this GPU"
@@ -121,6 +131,10 @@ class FaissIndexes:
         except RuntimeError:  # FAISS's, of CUDA: mostly no memory
             return None
 
+    def without_gpu(self) -> None:
+        """From now on there is none: a search on it has failed."""
+        self.__dict__["_on_gpu"] = None
+
     def _index(self, kind: str) -> Any:
         with self._lock:
             if kind not in self._indexes:
@@ -128,7 +142,7 @@ class FaissIndexes:
                 if stored is None:
                     self._indexes[kind] = _build(kind, self._distinct)
                 else:
-                    self._indexes[kind] = _faiss().deserialize_index_binary(stored)
+                    self._indexes[kind] = _read(kind, stored, self._distinct)
             return self._indexes[kind]
 
 
@@ -182,6 +196,22 @@ def _faiss() -> Any:
     import faiss  # noqa: PLC0415
 
     return faiss
+
+
+def _read(kind: str, stored: npt.NDArray[np.uint8], distinct: npt.NDArray[np.uint8]) -> Any:
+    """A stored index, if it is one of these codes.
+
+    Raises:
+        GalleryDamaged: it is none, or one of others.
+    """
+    try:
+        index: Any = _faiss().deserialize_index_binary(stored)
+    except RuntimeError as error:
+        raise GalleryDamaged(f"faiss/{kind} is no index of FAISS ({error}); {_MEND}") from None
+    shape = (index.ntotal, index.code_size)
+    if type(index).__name__ != _CLASSES[kind] or shape != distinct.shape:
+        raise GalleryDamaged(f"faiss/{kind} is not an index of the gallery's codes; {_MEND}")
+    return index
 
 
 def _build(kind: str, distinct: npt.NDArray[np.uint8]) -> Any:

@@ -31,6 +31,24 @@ __all__ = ["DatasetCheck", "read", "verify"]
 _REQUIRED = ("codes/distinct", "codes/offsets", "items/id", "items/id_rank")
 
 
+# By dataset, what NumPy calls its type; of text its kind alone, as the width is what it takes.
+_DTYPES: Mapping[str, tuple[str, ...]] = {
+    "codes/distinct": ("u1",),
+    "codes/offsets": ("u8",),
+    "items/fine": ("u1",),
+    "items/id": ("S",),
+    "items/id_rank": ("u4",),
+    "items/label": ("i4",),
+    "items/path": ("S",),
+    "items/thumbnail": ("u1",),
+    "items/thumbnail_offsets": ("u8",),
+    "labels/name": ("S",),
+    "mih/places": ("u4",),
+    "mih/offsets": ("u4", "u8"),
+    "faiss": ("u1",),
+}
+
+
 class DatasetCheck(NamedTuple):
     """Whether the bytes of one dataset are those that were written."""
 
@@ -192,3 +210,7 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
     for name, shape in expected.items():
         if name in extents and extents[name].shape != shape:
             raise damaged(path, f"{name} is {extents[name].shape}, not {shape}")
+    for name, extent in extents.items():
+        kinds = _DTYPES.get(name.partition("/")[0] if name.startswith("faiss/") else name, ())
+        if kinds and extent.dtype.str.lstrip("<|") not in kinds and extent.dtype.kind not in kinds:
+            raise damaged(path, f"{name} holds {extent.dtype}, not {' or '.join(kinds)}")

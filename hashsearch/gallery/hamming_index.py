@@ -48,6 +48,7 @@ nearest; what it cannot certify, and whole balls, are found as by ``auto``."""
 
 _FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least search in tables
 _QUERIES_AT_ONCE = 256
+_USUAL_RADIUS = 2  # whose choice is told
 _SECOND_LOOK = 0.25  # of a scan
 _GPU_QUERIES = 256  # fewer are not sent to a GPU unless it is named
 _GPU_FIRST = 64  # codes that it is asked for first, then all that it can give
@@ -139,11 +140,14 @@ class HammingIndex:
         """What ``auto`` does, and why, in one line."""
         codes = f"{self._words.shape[1]:,} distinct codes"
         if "mih/places" in self._datasets:
-            tables = self._multi_index.n_tables
-            return (
-                f"mih: {codes} in {tables} hash tables of about {self._n_bits // tables} bits; "
-                "a scan for queries that would take longer so"
+            tables = self._multi_index
+            made = (
+                f"{codes} in {tables.n_tables} hash tables of about "
+                f"{self._n_bits // tables.n_tables} bits, where {tables.bucket:,.0f} share a bucket"
             )
+            if tables.cost(tables.flips(_USUAL_RADIUS)) >= self._words.size:
+                return f"scan: {made}, which takes longer for a radius of {_USUAL_RADIUS}"
+            return f"mih: {made}; a scan for queries that would take longer so"
         if self._words.shape[1] < _FEW_CODES:
             return f"scan: {codes} are compared in less time than hash tables take"
         return f"scan: {codes} without hash tables; `hashsearch compact` makes them"
@@ -263,7 +267,8 @@ class HammingIndex:
             left = left[answered & ~done]
             # The first look was to find enough. Where codes bunch elsewhere than around a query,
             # it did not; another look must cost little, as it may be as vain.
-            budget = min(budget - tables.cost(flips), _SECOND_LOOK * self._words.size)
+            if budget < math.inf:
+                budget = min(budget - tables.cost(flips), _SECOND_LOOK * self._words.size)
             flips += 1
         to_scan[left] = True
         for number in np.flatnonzero(to_scan).tolist():
@@ -308,7 +313,15 @@ class HammingIndex:
 
     def _by_gpu(self, queries: npt.NDArray[np.uint8], radius: int, wanted: int) -> Iterator[Balls]:
         for begin in range(0, len(queries), _QUERIES_AT_ONCE):
-            yield self._from_gpu(queries[begin : begin + _QUERIES_AT_ONCE], radius, wanted)
+            some = queries[begin : begin + _QUERIES_AT_ONCE]
+            try:
+                balls = [self._from_gpu(some, radius, wanted)]
+            except RuntimeError:  # FAISS's, of CUDA: another process may have taken its memory
+                self._faiss.without_gpu()
+                rest = code_words(queries[begin:])
+                yield from self._by_core(rest, radius, wanted, "auto")
+                return
+            yield from balls
 
     def _from_gpu(self, queries: npt.NDArray[np.uint8], radius: int, wanted: int) -> Balls:
         """The balls of some queries: from the GPU where it certifies them, the rest as by auto."""

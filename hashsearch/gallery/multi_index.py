@@ -159,7 +159,7 @@ class MultiIndex:
         n_probes = self.n_probes(flips)
         if n_probes > _MOST_PROBES:
             return math.inf
-        return (_PROBE + _CANDIDATE * self._bucket) * n_probes
+        return (_PROBE + _CANDIDATE * self.bucket) * n_probes
 
     def search(
         self, queries: Words, flips: int, radius: int, budget: float
@@ -245,7 +245,7 @@ class MultiIndex:
         return self._probes[flips]
 
     @cached_property
-    def _bucket(self) -> float:
+    def bucket(self) -> float:
         """How many codes share the bucket of a code; where they bunch, more than a bucket holds."""
         counts = np.diff(self._offsets).astype(np.float64)
         return float(counts @ counts) / len(self._places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import zlib
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ class Writer:
             GalleryWriteError: the folder or the disk refuses it; what was there is whole.
         """
         path = self._path
+        _check_may_be_replaced(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             self._remove_leftovers()
@@ -70,6 +72,8 @@ class Writer:
                 with temporary.open("w+b", buffering=0) as file:
                     _write(file, gallery.content)
                     os.fsync(file.fileno())
+                if path.exists():
+                    shutil.copymode(path, temporary)
                 temporary.replace(path)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -84,6 +88,15 @@ class Writer:
         for sibling in self._path.parent.iterdir():
             if leftover.fullmatch(sibling.name):
                 sibling.unlink(missing_ok=True)
+
+
+def _check_may_be_replaced(path: Path) -> None:
+    """To put another file in its place takes no right to write it, but means to."""
+    if path.exists() and not path.stat().st_mode & 0o222:
+        raise GalleryWriteError(
+            f"cannot write {path}: it is read-only; give it write permission (chmod u+w), or name "
+            "another gallery"
+        )
 
 
 class _Disk:

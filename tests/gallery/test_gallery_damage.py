@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from hashsearch.errors import GalleryDamaged
+from hashsearch.errors import GalleryDamaged, GalleryWriteError
 from hashsearch.gallery import INDEX_KINDS, Gallery, verify
+from hashsearch.gallery.faiss_indexes import serialised_indexes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -138,3 +141,66 @@ def test_another_format_says_what_to_do(
     (tmp_path / "other.h5").write_bytes(data)
     with pytest.raises(GalleryDamaged, match=f"version {version}, .*{mend}"):
         Gallery.open(tmp_path / "other.h5")
+
+
+def test_a_gallery_keeps_its_permissions_and_a_read_only_one_is_not_replaced(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "own.h5"
+    gallery = Gallery.from_codes(np.zeros((3, 1), np.uint8), n_bits=8, fine_bits=0)
+    gallery.save(path)
+    path.chmod(0o600)
+    gallery.without(["1"]).save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o400)
+    with pytest.raises(GalleryWriteError, match=r"own.h5: it is read-only; .*chmod u\+w"):
+        gallery.save(path)
+    assert len(Gallery.open(path)) == 2
+    assert sorted(tmp_path.glob(".*tmp")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("items/id_rank", np.zeros(20, np.float32)),
+        ("codes/offsets", np.arange(21, dtype=np.int64)),
+        ("faiss/flat", np.zeros(80, np.float32)),
+    ],
+)
+def test_a_sealed_file_of_other_types_is_told_when_opened(
+    name: str, array: npt.NDArray[Any], tmp_path: Path
+) -> None:
+    made = twenty()
+    Gallery(replace(made.content, datasets={**made.content.datasets, name: array})).save(
+        tmp_path / "other.h5"
+    )
+    with pytest.raises(GalleryDamaged, match=rf"{name} holds (float32|int64), not "):
+        Gallery.open(tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize("case", ["other codes", "another width", "no index"])
+def test_a_sealed_index_of_other_codes_is_told_before_it_is_searched(
+    case: str, tmp_path: Path
+) -> None:
+    made = twenty()
+    other = {
+        "other codes": faiss_of(np.arange(40, dtype=np.uint8)[:, None]),
+        "another width": faiss_of(np.zeros((20, 8), np.uint8)),
+        "no index": np.zeros(80, np.uint8),
+    }[case]
+    datasets = {**made.content.datasets, "faiss/flat": other}
+    Gallery(replace(made.content, datasets=datasets)).save(tmp_path / "other.h5")
+    opened = Gallery.open(tmp_path / "other.h5")
+    query = np.zeros((1, 1), np.uint8)
+    with pytest.raises(GalleryDamaged, match=r"faiss/flat is (not an|no) index of .*build-index"):
+        opened.nearest(query, k=1, index="flat")
+    assert opened.nearest(query, k=1).ids == ["0"]
+
+
+def twenty() -> Gallery:
+    codes = np.arange(20, dtype=np.uint8)[:, None]
+    return Gallery.from_codes(codes, n_bits=8, fine_bits=0, indexes=["flat"])
+
+
+def faiss_of(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return serialised_indexes(codes, ["flat"])["faiss/flat"]

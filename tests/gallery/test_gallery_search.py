@@ -178,6 +178,23 @@ def test_what_a_gpu_cannot_certify_is_found_without(case: Case, data: st.DataObj
         assert_exact(case, case.gallery, radius, k, index)
 
 
+@pytest.mark.usefixtures("small_gpu")
+def test_a_gpu_that_fails_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make_case(3, 500, 40, n_bits=32, fine_bits=8, n_queries=5, flip=0.1)
+    gallery = case.gallery
+    asked: list[int] = []
+
+    def fails(*_: object) -> None:
+        asked.append(1)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(faiss.IndexBinaryFlat, "search", fails)
+    for _ in range(2):
+        nearest = gallery.nearest(case.queries, k=5)
+        assert listed(nearest) == [brute_force(case, query, 2)[:5] for query in range(5)]
+    assert len(asked) == 1
+
+
 @pytest.mark.skipif(not HAS_GPU, reason="FAISS has no GPU here")
 @pytest.mark.parametrize("n_bits", [16, 48, 64, 256])
 def test_a_gpu_answers_as_the_cpu_does(n_bits: int) -> None:

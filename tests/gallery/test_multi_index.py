@@ -120,14 +120,41 @@ def many_codes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("n_bits", [32, 64, 72])
+def test_tables_of_a_file_find_what_a_scan_does(n_bits: int, tmp_path: Path) -> None:
+    codes = bunched(140_000, n_bits)
+    Gallery.from_codes(codes, n_bits=n_bits, fine_bits=0).save(tmp_path / "many.h5")
+    opened = Gallery.open(tmp_path / "many.h5")
+    assert "mih/places" in opened.content.datasets
+    queries = np.concatenate([codes[::30_000], bunched(4, n_bits, seed=1)])
+    for index in ("auto", "mih"):
+        for radius in (0, 3, 7):
+            by_scan, by_tables = (
+                opened.nearest(queries, k=10, radius=radius, index=way) for way in ("scan", index)
+            )
+            assert np.array_equal(by_tables.rows, by_scan.rows)
+            assert np.array_equal(by_tables.ball_size, by_scan.ball_size)
+
+
+def test_tables_that_take_longer_are_not_what_is_told() -> None:
+    # All share most bits, so each bucket of most tables holds nearly all of them.
+    codes = np.zeros((70_000, 6), np.uint8)
+    codes[:, :3] = np.arange(70_000, dtype="<u4").view(np.uint8).reshape(-1, 4)[:, :3]
+    told = Gallery.from_codes(codes, n_bits=48, fine_bits=0).info()["search"]
+    assert told.startswith("scan: 70,000 distinct codes in 3 hash tables")
+    assert told.endswith("which takes longer for a radius of 2")
+
+
 def test_many_codes_have_tables_and_few_have_none(many_codes: Path) -> None:
     opened = Gallery.open(many_codes)
     assert "mih/places" in opened.content.datasets
     assert opened.indexes == ()
     n_codes = f"{opened.n_distinct:,} distinct codes"
+    share = opened._hamming_index._multi_index.bucket
+    assert share > 2  # half of the codes bunch
     with_tables = (
-        f"mih: {n_codes} in 3 hash tables of about 16 bits; a scan for queries that would take "
-        "longer so"
+        f"mih: {n_codes} in 3 hash tables of about 16 bits, where {share:,.0f} share a bucket; a "
+        "scan for queries that would take longer so"
     )
     assert opened.info()["search"] == with_tables
     few = opened.only(ids=opened.ids(range(1000)))
