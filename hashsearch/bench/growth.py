@@ -19,21 +19,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.bench.latency import search_times
 from hashsearch.bench.machine import describe_machine, one_core
 from hashsearch.bench.overheads import process_time
+from hashsearch.bench.peers.of_faiss import FAISS_PEERS
+from hashsearch.bench.peers.system import Task
 from hashsearch.bench.scale import Originals, copy_codes, format_scale, parse_scale
 from hashsearch.datasets import fashion_mnist
 from hashsearch.encoder import Encoder
-from hashsearch.gallery import Gallery, changing
+from hashsearch.gallery import Gallery, changing, search_threads
 from hashsearch.gallery.faiss_indexes import readable
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _AT_ONCE = 1 << 20  # items
 _QUERIES = 200
 _WARM_UP = 20
 _FAISS_QUERIES, _FAISS_WARM_UP = 20, 2  # each takes milliseconds
-_RADIUS, _HASH_BITS = 2, 16  # of 16 bits and up to 2 flips the buckets are those of the ball
+_RADIUS, _K = 2, 10
 _BASE = 100_000  # encoded images that learned codes are drawn from
 
 
@@ -230,11 +230,11 @@ def _search(codes_path: Path, path: Path) -> dict[str, Any]:
     gallery.within(queries[:1], limit=0)
     open_s = time.perf_counter() - start
     start = time.perf_counter()
-    gallery.nearest(queries[:1], k=10)
+    gallery.nearest(queries[:1], k=_K)
     first_s = time.perf_counter() - start
     medians = []
     for search in (
-        lambda code: gallery.nearest(code, k=10),
+        lambda code: gallery.nearest(code, k=_K),
         lambda code: gallery.within(code, limit=0),
     ):
         search_times(search, queries[:_WARM_UP])
@@ -250,29 +250,23 @@ def _search(codes_path: Path, path: Path) -> dict[str, Any]:
 
 
 def _by_faiss(codes_path: Path, path: Path) -> dict[str, Any]:
-    gallery = Gallery.open(path)
-    n_bits, whole = gallery.n_bits, np.load(codes_path)
-    queries = np.ascontiguousarray(whole[:: max(1, len(whole) // _FAISS_QUERIES)])
-    semantic = np.ascontiguousarray(whole[:, : n_bits // 8])
-    asked = readable(queries[:, : n_bits // 8])
-    faiss.omp_set_num_threads(1)  # as there is one core; more would wait for each other
+    whole, n_bits = np.load(codes_path), Gallery.open(path).n_bits
+    queries = readable(whole[:: max(1, len(whole) // _FAISS_QUERIES)])
+    ball, nearest = Task(n_bits, _RADIUS, _K), Task(8 * whole.shape[1], None, _K)
+    flat, hashed = FAISS_PEERS[:2]
     medians = {}
-    for name, index, radius in (
-        ("flat_ball_us", faiss.IndexBinaryFlat(n_bits), True),
-        ("hash_ball_us", faiss.IndexBinaryHash(n_bits, _HASH_BITS), True),
-        ("flat_nearest_us", faiss.IndexBinaryFlat(8 * whole.shape[1]), False),
-    ):
-        index.add(readable(semantic if radius else whole))
-        if isinstance(index, faiss.IndexBinaryHash):
-            index.nflip = _RADIUS
-        search = (
-            partial(index.range_search, thresh=_RADIUS + 1)
-            if radius
-            else partial(index.search, k=10)
-        )
-        own = asked if radius else readable(queries)
-        search_times(search, own[:_FAISS_WARM_UP])
-        medians[name] = float(np.median(search_times(search, own)))
+    with search_threads(1):
+        for name, peer, task in (
+            ("flat_ball_us", flat, ball),
+            ("hash_ball_us", hashed, ball),
+            ("flat_nearest_us", flat, nearest),
+        ):
+            width = task.n_bits // 8
+            items = np.ascontiguousarray(whole[:, :width])
+            (system,) = peer.build(items, task, codes_path.parent).systems
+            asked = readable(queries[:, :width])
+            search_times(system.search, asked[:_FAISS_WARM_UP])
+            medians[name] = float(np.median(search_times(system.search, asked)))
     return medians
 
 

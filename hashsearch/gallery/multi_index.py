@@ -45,6 +45,9 @@ _CODES_AT_ONCE = 1 << 18  # put into tables; some 30 bytes each
 _CANDIDATES_AT_ONCE = 1 << 20  # some 60 bytes each
 
 
+_NONE = np.zeros(0, np.int64)
+
+
 class NearCodes(NamedTuple):
     """The distinct codes within a radius of some queries, by query, then by place.
 
@@ -121,6 +124,8 @@ class MultiIndex:
         self._offsets = datasets["mih/offsets"]
         self.n_tables: int = len(self._places) // words.shape[1]
         self._substrings = _Substrings.of(n_bits, self.n_tables)
+        self._cuts = list(zip(*map(np.ndarray.tolist, self._substrings), strict=True))
+        self._first_buckets = np.cumsum([0, *(1 << width for _, width in self._cuts)]).tolist()[:-1]
         self._n_probes: dict[int, int] = {}
         self._probes: dict[int, _Probes] = {}
 
@@ -187,6 +192,8 @@ class MultiIndex:
         self, queries: Words, flips: int, radius: int, budget: float
     ) -> tuple[NearCodes, npt.NDArray[np.bool_]]:
         """What :meth:`search` gives, of so few queries that their probes fit the memory."""
+        if flips == 0 and queries.shape[1] == 1:
+            return self._own_buckets(queries, radius, budget)
         probes = self._probes_of(flips)
         own = self._substrings.read(queries)
         bucket = (own.T[:, probes.table] ^ probes.flipped) + probes.first
@@ -204,6 +211,34 @@ class MultiIndex:
             for some in np.split(asked, cuts)
         ]
         return NearCodes.joined(found), answered
+
+    def _own_buckets(
+        self, query: Words, radius: int, budget: float
+    ) -> tuple[NearCodes, npt.NDArray[np.bool_]]:
+        """What :meth:`_looked_up` gives of one query and no flips.
+
+        They are so few buckets that each is sooner looked up by itself.
+        """
+        code = sum(word << 64 * number for number, word in enumerate(query[:, 0].tolist()))
+        slices = []
+        for (begin, width), first in zip(self._cuts, self._first_buckets, strict=True):
+            bucket = first + (code >> begin & (1 << width) - 1)
+            slices.append(self._places[self._offsets[bucket] : self._offsets[bucket + 1]])
+        held = sum(map(len, slices))
+        if _PROBE * len(slices) + _CANDIDATE * held >= budget:
+            return NearCodes(_NONE, _NONE, _NONE), np.array([False])
+        place = np.concatenate(slices)
+        distance = np.bitwise_count(self._words[0, place] ^ query[0, 0])
+        for words, word in zip(self._words[1:], query[1:, 0], strict=True):
+            distance = distance + np.bitwise_count(words[place] ^ word)
+        near = np.flatnonzero(distance <= radius)
+        place, once = np.unique(place[near], return_index=True) if len(near) else (_NONE, near)
+        found = NearCodes(
+            np.zeros(len(place), np.int64),
+            place.astype(np.int64),
+            distance[near[once]].astype(np.int64),
+        )
+        return found, np.array([True])
 
     def _compared(
         self, queries: Words, asked: Integers, begin: Integers, count: Integers, radius: int

@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hashsearch.errors import GalleryDamaged, GalleryWriteError
 from hashsearch.gallery import INDEX_KINDS, Gallery, verify
@@ -204,3 +206,33 @@ def twenty() -> Gallery:
 
 def faiss_of(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return serialised_indexes(codes, ["flat"])["faiss/flat"]
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_a_file_that_is_written_over_anyhow_is_told_or_answers_as_before(
+    data: st.DataObject, whole: Path, tmp_path: Path
+) -> None:
+    content = bytearray(whole.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4), label="changes")):
+        place = data.draw(st.integers(0, len(content) - 1), label="place")
+        patch = data.draw(st.binary(min_size=1, max_size=64), label="patch")
+        how = data.draw(st.sampled_from(["over", "into", "out"]), label="how")
+        content[place : place + (0 if how == "into" else len(patch))] = (
+            b"" if how == "out" else patch
+        )
+    path = tmp_path / "changed.h5"
+    path.write_bytes(content)
+    try:
+        told, found = "", everything(Gallery.open(path))
+    except GalleryDamaged as error:
+        told, found = str(error), []
+    if told:
+        assert str(path) in told
+        assert "\n" not in told
+    else:
+        assert found == everything(Gallery.open(whole))

@@ -93,7 +93,8 @@ def _lancedb(codes: Codes, task: Task, folder: Path) -> Built:
 def _milvus(codes: Codes, task: Task, folder: Path) -> Built:
     if task.radius is not None:
         raise Unable("no search by radius without a limit of 16,384 items")
-    from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - of an extra
+    from milvus_lite.server_manager import server_manager_instance  # noqa: PLC0415 - of an extra
+    from pymilvus import DataType, MilvusClient  # noqa: PLC0415 - as above
 
     path = folder / "milvus.db"
     client = MilvusClient(str(path))
@@ -122,7 +123,12 @@ def _milvus(codes: Codes, task: Task, folder: Path) -> Built:
     def rows(answer: Any) -> list[Rows]:
         return [np.array([hit["id"] for hit in hits], np.int64) for hits in answer]
 
-    return Built([System("BIN_FLAT", True, search, rows)], _bytes_in(folder), client.close)
+    def close() -> None:
+        client.close()
+        # Its server would go on for as long as this process does, on the core of what comes next.
+        server_manager_instance.release_server(str(path))
+
+    return Built([System("BIN_FLAT", True, search, rows)], _bytes_in(folder), close)
 
 
 def _bytes_in(folder: Path) -> int:
