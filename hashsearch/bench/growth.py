@@ -7,7 +7,9 @@ of each figure: 1 where it grows like the number of items, 0 where it does not g
 To encode so many images would take a day, so the codes are drawn: ``learned`` ones from those of
 100,000 deformed images, with one in ten of the fine bits flipped at random; and ``uniform`` ones,
 whose bits are independent. The first have no more distinct semantic codes than they are drawn from;
-of the second hardly one repeats. Memory is read from ``/proc``, so it takes Linux.
+of the second hardly one repeats. Both are as long as those of the encoder that ships;
+``uniform-64`` and the like are of so many bits, all semantic. Memory is read from ``/proc``, so it
+takes Linux.
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["drawn_codes", "exponents", "growth", "lines"]
 
 _MODULE = "hashsearch.bench.growth"
-_KINDS = ("learned", "uniform")
+_KINDS = ("learned", "uniform", "uniform-48", "uniform-64", "uniform-128")
 _ENCODER = "fashion-mnist"
 _FLIPPED = 0.1
 _AT_ONCE = 1 << 20  # items
@@ -60,7 +62,7 @@ def growth(
 
     Args:
         sizes: numbers of items.
-        kinds: some of ``learned`` and ``uniform``.
+        kinds: some of ``learned``, ``uniform``, and ``uniform-`` with a number of bits.
         folder: where codes and galleries lie meanwhile; None: a temporary one. It takes about 100
             bytes an item of the largest size.
 
@@ -80,11 +82,11 @@ def growth(
     with tempfile.TemporaryDirectory(prefix="hashsearch-growth-", dir=folder) as place:
         for kind in kinds:
             for n_items in sizes:
-                codes = _write_codes(kind, n_items, Path(place) / "codes.npy")
-                built = _in_a_process("build", codes, Path(place) / "gallery.h5")
-                searched = _in_a_process("search", codes, Path(place) / "gallery.h5")
-                by_faiss = _in_a_process("faiss", codes, Path(place) / "gallery.h5")
-                records.append({"codes": kind, "items": n_items, **built, **searched, **by_faiss})
+                codes, n_bits = _write_codes(kind, n_items, Path(place) / "codes.npy")
+                record = {"codes": kind, "items": n_items}
+                for part in ("build", "search", "faiss"):
+                    record |= _in_a_process(part, codes, Path(place) / "gallery.h5", n_bits)
+                records.append(record)
     return records
 
 
@@ -152,21 +154,27 @@ def drawn_codes(
     return codes
 
 
-def _write_codes(kind: str, n_items: int, path: Path) -> Path:
-    encoder = Encoder.load(_ENCODER)
-    base = copy_codes(Originals(fashion_mnist.sample(), encoder), _BASE)
-    codes = np.lib.format.open_memmap(
-        path, "w+", dtype=np.uint8, shape=(n_items, encoder.code_bytes)
-    )
+def _write_codes(kind: str, n_items: int, path: Path) -> tuple[Path, int]:
+    """Codes of a kind, in a file, and how many of their bits are semantic ones."""
+    kind, _, length = kind.partition("-")
+    if length:
+        n_bits = int(length)
+        base = np.zeros((1, n_bits // 8), np.uint8)
+    else:
+        encoder = Encoder.load(_ENCODER)
+        n_bits = encoder.n_bits
+        base = copy_codes(Originals(fashion_mnist.sample(), encoder), _BASE)
+    shape = (n_items, base.shape[1])
+    codes = np.lib.format.open_memmap(path, "w+", dtype=np.uint8, shape=shape)
     for begin in range(0, n_items, _AT_ONCE):
         some = codes[begin : begin + _AT_ONCE]
-        some[:] = drawn_codes(kind, len(some), base, encoder.n_bits, seed=begin)
+        some[:] = drawn_codes(kind, len(some), base, n_bits, seed=begin)
     codes.flush()
-    return path
+    return path, n_bits
 
 
-def _in_a_process(what: str, codes: Path, gallery: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", _MODULE, "--part", what, str(codes), str(gallery)]
+def _in_a_process(what: str, codes: Path, gallery: Path, n_bits: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", _MODULE, "--part", what, str(codes), str(gallery), str(n_bits)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own
     if done.returncode:
         raise SystemExit(f"{what} of {codes} failed:\n{done.stderr}")
@@ -174,14 +182,14 @@ def _in_a_process(what: str, codes: Path, gallery: Path) -> dict[str, Any]:
     return result
 
 
-def _build(codes_path: Path, path: Path) -> dict[str, Any]:
+def _build(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
     codes = np.load(codes_path)
-    encoder = Encoder.load(_ENCODER)
+    fine_bits = 8 * codes.shape[1] - n_bits
     # What is loaded with the first gallery is no memory of this one.
-    Gallery.from_codes(codes[:10], n_bits=encoder.n_bits, fine_bits=encoder.fine_bits)
+    Gallery.from_codes(codes[:10], n_bits=n_bits, fine_bits=fine_bits)
     before = _held_from_now()
     start = time.perf_counter()
-    built = Gallery.from_codes(codes, n_bits=encoder.n_bits, fine_bits=encoder.fine_bits)
+    built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits)
     build_s = time.perf_counter() - start
     peak = _peak() - before
     start = time.perf_counter()
@@ -218,7 +226,8 @@ def _build(codes_path: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def _search(codes_path: Path, path: Path) -> dict[str, Any]:
+def _search(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
+    del n_bits
     codes = np.load(codes_path, mmap_mode="r")
     queries = np.ascontiguousarray(codes[:: max(1, len(codes) // _QUERIES)])
     with_faiss, bare = (
@@ -249,8 +258,9 @@ def _search(codes_path: Path, path: Path) -> dict[str, Any]:
     }
 
 
-def _by_faiss(codes_path: Path, path: Path) -> dict[str, Any]:
-    whole, n_bits = np.load(codes_path), Gallery.open(path).n_bits
+def _by_faiss(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
+    del path
+    whole = np.load(codes_path)
     queries = readable(whole[:: max(1, len(whole) // _FAISS_QUERIES)])
     ball, nearest = Task(n_bits, _RADIUS, _K), Task(8 * whole.shape[1], None, _K)
     flat, hashed = FAISS_PEERS[:2]
@@ -286,25 +296,27 @@ def _peak() -> int:
 def _main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description=__doc__)
     parser.add_argument("--sizes", default="1k,10k,100k,1m,10m")
+    parser.add_argument("--kinds", default=",".join(_KINDS), help="of codes [%(default)s]")
     parser.add_argument("--folder", type=Path, help="for codes and galleries meanwhile")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
-    parser.add_argument("--part", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--part", nargs=4, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.part:
-        what, codes, gallery = options.part
+        what, codes, gallery, n_bits = options.part
         part = {"build": _build, "search": _search, "faiss": _by_faiss}[what]
         with one_core():
-            figures = part(Path(codes), Path(gallery))
+            figures = part(Path(codes), Path(gallery), int(n_bits))
         print(json.dumps(figures))  # noqa: T201 - to the other process
         return
     sizes = [parse_scale(text) for text in options.sizes.split(",")]
-    records = growth(sizes, folder=options.folder)
+    kinds = options.kinds.split(",")
+    records = growth(sizes, kinds, folder=options.folder)
     report = {
         "machine": describe_machine(),
         "records": records,
         "exponents": {
             kind: exponents(record for record in records if record["codes"] == kind)
-            for kind in _KINDS
+            for kind in kinds
         },
     }
     if options.out:

@@ -117,7 +117,7 @@ def time_gallery(gallery: Gallery, queries: Codes, *, radius: int, k: int = 10) 
     for entry in timed:
         entry["all_cores_queries_per_s"] = _batched(operations[entry["operation"]], queries)
         floor = least and least[entry["operation"]] / rate * 1e6
-        entry["floor_us"] = floor and round(floor, 2)
+        entry["floor_us"] = floor and float(f"{floor:.3g}")
     return {
         "queries": len(queries),
         "radius": radius,

@@ -22,7 +22,13 @@ def test_each_size_is_measured_in_processes_of_its_own(
 ) -> None:
     monkeypatch.setenv("HASHSEARCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "_BASE", 100)
-    records = growth([500, 5000], ["learned"], folder=tmp_path)
+    *records, longer = growth([500, 5000], ["learned", "uniform-48"], folder=tmp_path)
+    of_48 = records.pop()
+    assert (of_48["codes"], of_48["distinct_codes"], longer["distinct_codes"]) == (
+        "uniform-48",
+        500,
+        5000,
+    )
     assert [(record["codes"], record["items"]) for record in records] == [
         ("learned", 500),
         ("learned", 5000),
@@ -40,7 +46,7 @@ def test_each_size_is_measured_in_processes_of_its_own(
 
 def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="No such file"):
-        module._in_a_process("build", tmp_path / "codes.npy", tmp_path / "gallery.h5")
+        module._in_a_process("build", tmp_path / "codes.npy", tmp_path / "gallery.h5", 16)
 
 
 def test_learned_codes_keep_their_semantic_code_and_uniform_ones_are_fair() -> None:

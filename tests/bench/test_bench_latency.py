@@ -57,7 +57,7 @@ def test_a_built_gallery_is_timed_and_its_answers_are_right() -> None:
     least = {"nearest": scan + fine, "within": scan + fine + 16 * ball, "size": scan}
     for entry in timed["operations"]:
         floor = least[entry["operation"]] / timed["memory_gb_per_s"] / 1000
-        assert entry["floor_us"] == pytest.approx(floor, rel=0.02, abs=0.01)
+        assert entry["floor_us"] == pytest.approx(floor, rel=0.01)
 
 
 @pytest.mark.parametrize("radius", [0, 3, N_BITS])

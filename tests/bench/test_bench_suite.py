@@ -272,8 +272,11 @@ BAD_SUITES = {
         "number 2: fine: of no meaning for the objective dch",
     ),
     "bits of no byte": (SUITE.replace("[8, 16]", "[8, 12]"), "number 1: "),
-    "bits that are a word": (SUITE.replace("[8, 16]", '"8"'), "bits must be a list of int"),
-    "no seeds": (SUITE.replace("[0, 1]", "[]"), "seeds must be a list of int"),
+    "bits that are a word": (
+        SUITE.replace("[8, 16]", '"8"'),
+        "bits must be a list of whole numbers",
+    ),
+    "no seeds": (SUITE.replace("[0, 1]", "[]"), "seeds must be a list of whole numbers"),
     "an unknown key of a run": (SUITE.replace("seeds", "seed"), "unknown: seed"),
     "a radius of none": ("radius = -1\n" + SUITE, "radius must be a whole number"),
     "a baseline of none": ("baselines = 'dch'\n" + SUITE, "baselines must be a list of names"),
@@ -540,7 +543,7 @@ def test_a_training_that_diverges_costs_its_own_runs_alone(file: Path, tmp_path:
 
 def test_what_an_objective_cannot_do_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     suite = make_suite(["lsh", "ladder"], bits=[8], seeds=[0], protocols=["held-out"])
-    with pytest.raises(ArgumentError, match=r"held-out/small-resnet/ladder.*: 8 bits cannot give"):
+    with pytest.raises(ArgumentError, match=r"held-out/small-resnet/ladder.*: 8 bits do not hold"):
         run_suite(
             suite,
             tmp_path / "runs",
