@@ -227,18 +227,9 @@ class MultiIndex:
         held = sum(map(len, slices))
         if _PROBE * len(slices) + _CANDIDATE * held >= budget:
             return NearCodes(_NONE, _NONE, _NONE), np.array([False])
-        place = np.concatenate(slices)
-        distance = np.bitwise_count(self._words[0, place] ^ query[0, 0])
-        for words, word in zip(self._words[1:], query[1:, 0], strict=True):
-            distance = distance + np.bitwise_count(words[place] ^ word)
-        near = np.flatnonzero(distance <= radius)
-        place, once = np.unique(place[near], return_index=True) if len(near) else (_NONE, near)
-        found = NearCodes(
-            np.zeros(len(place), np.int64),
-            place.astype(np.int64),
-            distance[near[once]].astype(np.int64),
-        )
-        return found, np.array([True])
+        place = np.concatenate(slices).astype(np.int64)
+        near = self._within(query, np.zeros(len(place), np.int64), place, radius)
+        return near, np.array([True])
 
     def _compared(
         self, queries: Words, asked: Integers, begin: Integers, count: Integers, radius: int
@@ -252,9 +243,19 @@ class MultiIndex:
             count: ``int64 (a, probes)``, how many codes it holds.
             radius: in bits.
         """
-        n_codes = self._words.shape[1]
         place = self._places[_ranges(begin.ravel(), count.ravel())].astype(np.int64)
-        query = np.repeat(asked, count.sum(axis=1))
+        return self._within(queries, np.repeat(asked, count.sum(axis=1)), place, radius)
+
+    def _within(self, queries: Words, query: Integers, place: Integers, radius: int) -> NearCodes:
+        """Those of some codes that lie within the radius, once each.
+
+        Args:
+            queries: words, ``(w, q)``.
+            query: ``int64 (m,)``, which of them each code is a candidate of, ascending.
+            place: ``int64 (m,)``, of the codes; one may be listed for each table.
+            radius: in bits.
+        """
+        n_codes = self._words.shape[1]
         distance = np.zeros(len(place), np.int64)
         for words, asked_words in zip(self._words, queries, strict=True):
             distance += np.bitwise_count(words[place] ^ asked_words[query])

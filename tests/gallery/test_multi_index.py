@@ -285,3 +285,15 @@ def test_tables_are_made_a_few_codes_at_a_time(
     assert {name: array.tobytes() for name, array in found.items()} == {
         name: array.tobytes() for name, array in expected.items()
     }
+
+
+def test_long_codes_that_differ_in_more_bits_than_a_byte_counts_are_not_near() -> None:
+    codes = bunched(900, 520)
+    query = codes[:1].copy()
+    codes[1] = query[0]
+    codes[1, 33:] ^= 255  # 256 bits, none of the first substrings
+    codes = np.unique(codes, axis=0)
+    found, _ = multi_index(codes).search(code_words(query), 0, 5, math.inf)
+    expected = hamming_distance(query, codes)[0]
+    assert found.place.tolist() == np.flatnonzero(expected <= 5).tolist()
+    assert found.distance.tolist() == expected[found.place].tolist()
