@@ -54,6 +54,11 @@ class Group:
     records: dict[int, dict[str, Any]]
 
     @property
+    def plan(self) -> dict[str, Any]:
+        """What was trained, by its first seed; empty where nothing was."""
+        return next(iter(self.records.values()))["plan"] or {}
+
+    @property
     def seconds(self) -> float | None:
         """Mean time of a training; None where nothing is trained."""
         taken = [

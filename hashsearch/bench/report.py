@@ -127,9 +127,9 @@ def render(
             plots[name] = discriminators(
                 {label: _accuracies(group) for label, group in named.items()},
                 {
-                    label: epoch
+                    label: group.plan["epochs"]
                     for label, group in named.items()
-                    if (epoch := _settled_after(group)) is not None
+                    if group.plan["settle_epochs"]
                 },
             )
             parts.append("### How often the discriminator is right")
@@ -155,7 +155,7 @@ def _overview(suites: Sequence[Suite], sections: Sequence[Mapping[str, _Section]
                 group.system,
                 suite.title,
                 protocol,
-                _network(group),
+                group.plan.get("backbone", "-"),
                 group.code,
                 str(test.seeds),
                 _told(test.first, p_value),
@@ -176,12 +176,6 @@ def _overview(suites: Sequence[Suite], sections: Sequence[Mapping[str, _Section]
         )
         parts = [f"## Do they rank better than {_RIVAL}?", *parts, note]
     return parts
-
-
-def _network(group: Group) -> str:
-    """The backbone; "-" where there is none."""
-    plan = next(iter(group.records.values()))["plan"] or {}
-    return str(plan.get("backbone", "-"))
 
 
 def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
@@ -323,12 +317,6 @@ def _accuracies(group: Group) -> list[list[float]]:
         for history in histories
         if history and all(epoch["adversary_accuracy"] is not None for epoch in history)
     ]
-
-
-def _settled_after(group: Group) -> int | None:
-    """The last epoch before the settling ones; None where there are none."""
-    plan = next(iter(group.records.values()))["plan"]
-    return plan["epochs"] if plan["settle_epochs"] else None
 
 
 def _labels(groups: Sequence[Group]) -> list[str]:

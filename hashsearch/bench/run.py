@@ -363,8 +363,7 @@ def _split(subject: Subject, seed: int, *, of_sample: bool) -> tuple[Split, str]
     if subject.labels is not None:
         split = held_out(subject.labels, seed=seed)
         order = stratified_order(subject.labels[split.gallery], seed)
-        asked = set(subject.labels[split.queries])
-        silent = sorted(set(subject.labels) - asked)
+        silent = np.setdiff1d(subject.labels, subject.labels[split.queries]).tolist()
         if silent:
             shown = ", ".join(silent[:3]) + (", ..." if len(silent) > 3 else "")
             subject.notes.append(

@@ -114,14 +114,13 @@ class FaissIndexes:
         Raises:
             ArgumentError: FAISS has no GPU here, or the codes do not fit it.
         """
-        index = self._on_gpu
-        if index is None or not self.has_gpu():
+        if not self.has_gpu():
             raise ArgumentError(
                 "FAISS has no GPU here, or not enough of its memory; use index 'auto', or install "
                 "a faiss-gpu that knows this GPU"
             )
         with self._lock:  # threads must not share what FAISS holds on a GPU
-            distance, place = index.search(readable(queries), count)
+            distance, place = self._on_gpu.search(readable(queries), count)
         return distance, place
 
     @cached_property
@@ -133,7 +132,7 @@ class FaissIndexes:
 
     def without_gpu(self) -> None:
         """From now on there is none: a search on it has failed."""
-        self.__dict__["_on_gpu"] = None
+        self._on_gpu = None
 
     def _index(self, kind: str) -> Any:
         with self._lock:

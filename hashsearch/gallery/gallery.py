@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["Gallery", "changing"]
 
 _QUERIES_A_THREAD = 64  # fewer are sooner done by one
-_NO_ROWS, _NO_BITS = np.zeros(0, np.int64), np.zeros(0, np.int32)
-_NOTHING = Ranked(_NO_ROWS, _NO_ROWS, _NO_BITS, _NO_BITS)
 
 
 class Gallery:
@@ -410,16 +408,16 @@ class Gallery:
         codes = check_codes(codes, self.n_bits, self.fine_bits)
         wanted = min(limit, len(self)) if widen and limit is not None else 0
         index = self._hamming_index.for_many(index, len(codes), wanted)
-        _ = limit == 0 or self._ranking  # made once, before threads ask for it
         # Scans of few codes, and the look-up of the few buckets of a ball, threads would slow down.
         spread = wanted and self._hamming_index.looks_up(index)
+        _ = spread and self._ranking  # made once, before threads ask for it
         found = in_threads(
             lambda some: self._found(
                 codes[some], radius, index, limit=limit, wanted=wanted, ranked=ranked
             ),
             parts(len(codes), _QUERIES_A_THREAD) if spread else [slice(0, len(codes))],
         )
-        joined = _joined([some for _, some in found])
+        joined = Ranked.joined([some for _, some in found])
         offsets = np.zeros(len(codes) + 1, np.int64)
         np.cumsum(joined.held, out=offsets[1 : len(joined.held) + 1])
         return Matches(
@@ -459,7 +457,7 @@ class Gallery:
                     if ranked
                     else self._ranking.unranked(balls, fine_some)
                 )
-        return np.concatenate(ball_size), _joined(found)
+        return np.concatenate(ball_size), Ranked.joined(found)
 
     def _ball_sizes(self, balls: Balls, radius: int) -> npt.NDArray[np.int64]:
         """How many items lie within the radius of each query, ``int64 (q,)``."""
@@ -481,13 +479,6 @@ def changing(path: str | os.PathLike[str]) -> Iterator[tuple[Gallery, Writer]]:
     Gallery.open(path)  # before a folder is made for what is not there
     with writing(path) as writer:
         yield Gallery.open(path), writer
-
-
-def _joined(ranked: list[Ranked]) -> Ranked:
-    """What was found for each query, one after another."""
-    if len(ranked) > 1:
-        return Ranked(*map(np.concatenate, zip(*ranked, strict=True)))
-    return ranked[0] if ranked else _NOTHING
 
 
 def _whole(value: int, name: str, least: int) -> int:

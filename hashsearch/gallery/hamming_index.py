@@ -315,13 +315,12 @@ class HammingIndex:
         for begin in range(0, len(queries), _QUERIES_AT_ONCE):
             some = queries[begin : begin + _QUERIES_AT_ONCE]
             try:
-                balls = [self._from_gpu(some, radius, wanted)]
+                balls = self._from_gpu(some, radius, wanted)
             except RuntimeError:  # FAISS's, of CUDA: another process may have taken its memory
                 self._faiss.without_gpu()
-                rest = code_words(queries[begin:])
-                yield from self._by_core(rest, radius, wanted, "auto")
+                yield from self._by_core(code_words(queries[begin:]), radius, wanted, "auto")
                 return
-            yield from balls
+            yield balls
 
     def _from_gpu(self, queries: npt.NDArray[np.uint8], radius: int, wanted: int) -> Balls:
         """The balls of some queries: from the GPU where it certifies them, the rest as by auto."""

@@ -13,6 +13,7 @@ of each begin; so the probes of many queries are looked up at once.
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,27 +65,10 @@ class NearCodes(NamedTuple):
         return parts[0] if len(parts) == 1 else cls(*map(np.concatenate, zip(*parts, strict=True)))
 
 
-class _Substrings(NamedTuple):
-    """How the bits of a code are cut; all ``(m,)``."""
-
-    begin: Integers
-    width: Integers
-
-    @classmethod
-    def of(cls, n_bits: int, n_tables: int) -> _Substrings:
-        """As even as can be."""
-        cuts = np.arange(n_tables + 1) * n_bits // n_tables
-        return cls(cuts[:-1], np.diff(cuts))
-
-    def read(self, words: Words) -> Integers:
-        """The substrings of some codes as numbers: ``int64 (m, n)``.
-
-        Args:
-            words: as :func:`code_words` gives them.
-        """
-        both = zip(self.begin.tolist(), self.width.tolist(), strict=True)
-        read: Integers = np.stack([_substring(words, begin, width) for begin, width in both])
-        return read
+def _cuts(n_bits: int, n_tables: int) -> list[tuple[int, int]]:
+    """Where each substring of a code begins, and how many bits it has: as even as can be."""
+    ends = [n_bits * table // n_tables for table in range(n_tables + 1)]
+    return [(begin, end - begin) for begin, end in itertools.pairwise(ends)]
 
 
 def _substring(words: Words, begin: int, width: int) -> Integers:
@@ -123,9 +107,9 @@ class MultiIndex:
         self._places = datasets["mih/places"]
         self._offsets = datasets["mih/offsets"]
         self.n_tables: int = len(self._places) // words.shape[1]
-        self._substrings = _Substrings.of(n_bits, self.n_tables)
-        self._cuts = list(zip(*map(np.ndarray.tolist, self._substrings), strict=True))
-        self._first_buckets = np.cumsum([0, *(1 << width for _, width in self._cuts)]).tolist()[:-1]
+        self._cuts = _cuts(n_bits, self.n_tables)
+        sizes = (1 << width for _, width in self._cuts)
+        self._first_buckets = [0, *itertools.accumulate(sizes)][:-1]
         self._n_probes: dict[int, int] = {}
         self._probes: dict[int, _Probes] = {}
 
@@ -148,9 +132,7 @@ class MultiIndex:
         """How many buckets a search with so many flips looks up."""
         if flips not in self._n_probes:
             self._n_probes[flips] = sum(
-                math.comb(width, flipped)
-                for width in self._substrings.width.tolist()
-                for flipped in range(flips + 1)
+                math.comb(width, flipped) for _, width in self._cuts for flipped in range(flips + 1)
             )
         return self._n_probes[flips]
 
@@ -195,7 +177,7 @@ class MultiIndex:
         if flips == 0 and queries.shape[1] == 1:
             return self._own_buckets(queries, radius, budget)
         probes = self._probes_of(flips)
-        own = self._substrings.read(queries)
+        own = np.stack([_substring(queries, begin, width) for begin, width in self._cuts])
         bucket = (own.T[:, probes.table] ^ probes.flipped) + probes.first
         begin = self._offsets[bucket].astype(np.int64)
         count = self._offsets[bucket + 1].astype(np.int64) - begin
@@ -270,13 +252,11 @@ class MultiIndex:
     def _probes_of(self, flips: int) -> _Probes:
         if flips not in self._probes:
             table, flipped, first = [], [], []
-            begin = 0
-            for number, width in enumerate(self._substrings.width.tolist()):
+            for number, (_, width) in enumerate(self._cuts):
                 patterns = np.flatnonzero(np.bitwise_count(np.arange(1 << width)) <= flips)
                 flipped.append(patterns)
                 table.append(np.full(len(patterns), number))
-                first.append(np.full(len(patterns), begin))
-                begin += 1 << width
+                first.append(np.full(len(patterns), self._first_buckets[number]))
             self._probes[flips] = _Probes(*map(np.concatenate, (table, flipped, first)))
         return self._probes[flips]
 
@@ -316,9 +296,8 @@ def table_datasets(distinct: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any
     # Substrings of about log2(u) bits, so that a bucket of evenly spread codes holds about one
     # (section 3.3); no fewer tables than that, as their buckets would outnumber the codes.
     n_tables = max(1, math.ceil(n_bits / max(1.0, math.log2(n_codes))))
-    substrings = _Substrings.of(n_bits, n_tables)
     places, offsets = np.empty(n_tables * n_codes, np.uint32), []
-    for number, (begin, width) in enumerate(zip(*map(np.ndarray.tolist, substrings), strict=True)):
+    for number, (begin, width) in enumerate(_cuts(n_bits, n_tables)):
         # Substring and place in one word: to sort words takes no memory beside them.
         entry = np.empty(n_codes, np.uint64)
         for first in range(0, n_codes, _CODES_AT_ONCE):
@@ -338,7 +317,7 @@ def table_datasets(distinct: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any
 
 def n_offsets(n_bits: int, n_tables: int) -> int:
     """The length of ``mih/offsets`` for so many tables."""
-    return 1 + int((1 << _Substrings.of(n_bits, n_tables).width).sum())
+    return 1 + sum(1 << width for _, width in _cuts(n_bits, n_tables))
 
 
 def code_words(codes: npt.NDArray[np.uint8]) -> Words:
@@ -353,7 +332,7 @@ def code_words(codes: npt.NDArray[np.uint8]) -> Words:
     """
     count, width = codes.shape
     if width in (1, 2, 4, 8):
-        return np.require(codes, requirements=["C"]).view(f"<u{width}").T
+        return np.ascontiguousarray(codes).view(f"<u{width}").T
     padded = np.zeros((count, -(-width // 8) * 8), np.uint8)
     padded[:, :width] = codes
     return np.ascontiguousarray(padded.view("<u8").T)

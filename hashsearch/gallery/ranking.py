@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.hamming_index import Balls
@@ -46,6 +46,19 @@ class Ranked(NamedTuple):
     row: Rows
     distance: npt.NDArray[np.int32]
     full_distance: npt.NDArray[np.int32]
+
+    @classmethod
+    def nothing(cls, n_queries: int) -> Ranked:
+        """No item of any of so many queries."""
+        no_bits = np.zeros(0, np.int32)
+        return cls(np.zeros(n_queries, np.int64), np.zeros(0, np.int64), no_bits, no_bits)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Ranked]) -> Ranked:
+        """What was found for some queries after others."""
+        if len(parts) > 1:
+            return cls(*map(np.concatenate, zip(*parts, strict=True)))
+        return parts[0] if parts else cls.nothing(0)
 
 
 class _Slices(NamedTuple):
@@ -131,7 +144,7 @@ class Ranking:
             limit: how many at most of each, at least 1; None: all.
         """
         if not len(balls.place):
-            return _nothing(len(balls.limits) - 1)
+            return Ranked.nothing(len(balls.limits) - 1)
         slices = self._slices(balls)
         if len(balls.limits) == 2:
             fine_query = None if fine_queries is None else fine_queries[0]
@@ -142,7 +155,7 @@ class Ranking:
             self._of_one(own, distance, radius, fine_query, limit)
             for own, distance, fine_query in _one_by_one(slices, balls, fine_queries)
         ]
-        return Ranked(*map(np.concatenate, zip(*ranked, strict=True)))
+        return Ranked.joined(ranked)
 
     def unranked(self, balls: Balls, fine_queries: Words | None) -> Ranked:
         """The items around each query by row.
@@ -156,7 +169,7 @@ class Ranking:
             near = np.repeat(distance.astype(np.int32), own.end - own.begin)
             full = self._keys(own, distance, fine_query).astype(np.int32)
             found.append(Ranked(np.array([own.total]), own.rows, near, full))
-        return Ranked(*map(np.concatenate, zip(*found, strict=True)))
+        return Ranked.joined(found)
 
     def _slices(self, balls: Balls) -> _Slices:
         begin, end = self._offsets[balls.place], self._offsets[balls.place + 1]
@@ -281,12 +294,6 @@ class Ranking:
             distances[piece.places] = piece.value
         order = np.lexsort((self._id_rank[rows], key))
         return rows[order], distances[order], key[order]
-
-
-def _nothing(n_queries: int) -> Ranked:
-    """No item of any of so many queries."""
-    no_bits = np.zeros(0, np.int32)
-    return Ranked(np.zeros(n_queries, np.int64), np.zeros(0, np.int64), no_bits, no_bits)
 
 
 def _one_by_one(

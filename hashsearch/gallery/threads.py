@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +55,8 @@ def search_threads(count: int) -> Iterator[None]:
         count: at least 1.
     """
     global _chosen  # noqa: PLW0603 - as FAISS's own number is, which goes with it
-    faiss = _faiss()
+    import faiss  # noqa: PLC0415 - a search that names no threads does without it
+
     before = _chosen, faiss.omp_get_max_threads()
     _chosen = count
     faiss.omp_set_num_threads(count)
@@ -97,9 +98,3 @@ def _pool() -> ThreadPoolExecutor:
 # A forked process has the pool, but not its threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.cache_clear)
-
-
-def _faiss() -> Any:
-    import faiss  # noqa: PLC0415 - a search that names no thread does without it
-
-    return faiss

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 ON_CPU = [index for index in SEARCHES if index != "gpu"]
 HAS_GPU = hasattr(faiss, "GpuIndexBinaryFlat") and faiss.get_num_gpus() > 0
 
+with_a_fixture = settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
 
 class Case(NamedTuple):
     codes: npt.NDArray[np.uint8]
@@ -136,11 +142,7 @@ def tables_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("tables_for_all")
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@with_a_fixture
 @given(case=cases(), data=st.data())
 def test_hash_tables_equal_brute_force(case: Case, data: st.DataObject) -> None:
     radius = data.draw(st.integers(0, case.n_bits + 8), label="radius")
@@ -165,11 +167,7 @@ def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_gpu")
-@settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@with_a_fixture
 @given(case=cases(), data=st.data())
 def test_what_a_gpu_cannot_certify_is_found_without(case: Case, data: st.DataObject) -> None:
     radius = data.draw(st.integers(0, case.n_bits + 8), label="radius")
