@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.gallery.content import LABEL
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,7 +54,11 @@ class Matches:
     @property
     def labels(self) -> list[str | None]:
         """The labels of the matches; None where an item has none."""
-        return self._content.labels(self.rows)
+        return self.column(LABEL)
+
+    def column(self, name: str) -> list[str | None]:
+        """What the matches have in a column of the gallery; None where an item has nothing."""
+        return self._content.column(name, self.rows)
 
     @property
     def paths(self) -> list[str | None]:
