@@ -45,12 +45,12 @@ class SheetRow:
 
     Attributes:
         name: what the query is called.
-        image: the query itself.
+        image: the query itself; None: there is no picture of it.
         matches: of this one query.
     """
 
     name: str
-    image: Image.Image
+    image: Image.Image | None
     matches: Matches
 
 

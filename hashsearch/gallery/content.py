@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from hashsearch.gallery.thumbnails import Thumbnails
 
 __all__ = [
+    "ATTRIBUTES",
+    "ITEM",
     "LABEL",
     "Content",
     "HasContent",
@@ -51,8 +53,9 @@ __all__ = [
     "utf8",
 ]
 
-LABEL = "label"
-"""The column that says what kind of item each is."""
+LABEL, ITEM, ATTRIBUTES = "label", "item", "attributes"
+"""Columns that mean something here: what kind of item each is, which article it shows, and what it
+has, parted by ``|``."""
 
 _COLUMNS, _VALUES = "columns/", "values/"
 
@@ -144,22 +147,28 @@ class Content:
             )
         return before
 
+    def find(self, ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The rows of ids, and which are there: ``int64 (m,)`` and ``bool (m,)``.
+
+        What stands in the place of one that is not there means nothing.
+        """
+        place, found = find_sorted(self._sorted_ids, utf8(ids))
+        return self.rows_by_id[np.minimum(place, self.n_items - 1)], found
+
     def rows_of(self, ids: Sequence[str], *, strict: bool = True) -> npt.NDArray[np.int64]:
         """The rows of these ids, in their order; of those that are there, if not ``strict``.
 
         Raises:
             ArgumentError: ``strict``, and an id is not in the gallery.
         """
-        wanted = utf8(ids)
-        place, found = find_sorted(self._sorted_ids, wanted)
+        rows, found = self.find(ids)
         if strict and not found.all():
             first = ids[int(found.argmin())]
             raise ArgumentError(
                 f"{len(ids) - found.sum():,} of {len(ids):,} ids are not in the gallery "
                 f"(first: {first!r})"
             )
-        rows: npt.NDArray[np.int64] = self.rows_by_id[place[found]]
-        return rows
+        return rows[found]
 
     def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """The whole codes of these rows, all by default.
