@@ -441,7 +441,7 @@ BAD_INPUT = {
     "a text as query": (1, "query text.jpg", "text.jpg is not an image that can be read; use "),
     "a cut query": (1, "query cut.jpg", "cut.jpg is damaged or cut short"),
     "a bad query with a sheet": (1, "query text.jpg --sheet s.png", "text.jpg is not an image"),
-    "no query": (2, "query", "Missing argument"),
+    "no query": (2, "query", "give image files, or items of the gallery"),
     "k 0": (2, "query good.jpg -k 0", "0 is not in the range x>=1"),
     "radius -1": (2, "query good.jpg --radius -1", "-1 is not in the range x>=0"),
     "bench radius -1": (2, "bench --radius -1", "-1 is not in the range x>=0"),
