@@ -21,7 +21,6 @@ __all__ = [
     "encoder_to_build",
     "find_gallery",
     "gallery_path",
-    "known_gallery",
     "load_encoder",
 ]
 
@@ -85,18 +84,6 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
                 f"{path} holds images of {Path(was).parent if was else 'another source'}; "
                 "give the new gallery a name of its own with --name"
             )
-
-
-def known_gallery(path: Path) -> Gallery | None:
-    """The gallery that an update starts from; None: there is none yet.
-
-    Raises:
-        GalleryError: there is something, but it cannot be read.
-    """
-    try:
-        return Gallery.open(path)
-    except GalleryMissing:
-        return None
 
 
 def load_encoder(name: str) -> Encoder:

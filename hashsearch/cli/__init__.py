@@ -17,6 +17,7 @@ import click
 from hashsearch import __version__
 from hashsearch.cli.bench import bench
 from hashsearch.cli.building import add, build_index
+from hashsearch.cli.duplicates import duplicates
 from hashsearch.cli.galleries import compact, export, info, remove, verify
 from hashsearch.cli.search import query
 from hashsearch.cli.train import train
@@ -78,5 +79,17 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (build_index, query, bench, train, add, remove, compact, export, info, verify):
+for _command in (
+    build_index,
+    query,
+    duplicates,
+    bench,
+    train,
+    add,
+    remove,
+    compact,
+    export,
+    info,
+    verify,
+):
     cli.add_command(_command)

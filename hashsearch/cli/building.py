@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hashsearch.datasets.item import Item
     from hashsearch.gallery.build import Skipped
 
-__all__ = ["add", "build_index"]
+__all__ = ["add", "build_index", "default_name", "tell_skipped"]
 
 SAMPLE_NAME = "fashion-mnist"
 
@@ -131,48 +131,37 @@ def build_index(
         raise click.UsageError("--checksum is for --update alone")
     from hashsearch import console
     from hashsearch.datasets import fashion_mnist
-    from hashsearch.gallery import writing
-    from hashsearch.gallery.build import build
-    from hashsearch.gallery.journal import resumable
-    from hashsearch.places import check_replaceable, encoder_to_build, gallery_path, known_gallery
+    from hashsearch.gallery.build import build_file
+    from hashsearch.places import check_replaceable, encoder_to_build, gallery_path
 
     if name:
         path = gallery_path(name, indexes)
     else:
-        path = indexes / f"{_default_name(photos)}.h5"
+        path = indexes / f"{default_name(photos)}.h5"
         check_replaceable(path, photos)
     items: Sequence[Item] = (
         fashion_mnist.sample().items()
         if photos is None
         else open_items(photos, source, columns).items
     )
-    with writing(path) as writer:
-        known = known_gallery(path) if update else None
-        loaded = encoder_to_build(known, encoder, chosen=bool(given(encoder=encoder)))
-        if known is not None and not given(thumbnails=thumbnails):
-            thumbnails = known.has_thumbnails
-        with (
-            resumable(path, loaded) as journal,
-            console.progress("encoding", len(items)) as advance,
-        ):
-            result = build(
-                items,
-                loaded,
-                journal=journal,
-                known=known,
-                checksum=checksum,
-                strict=strict,
-                thumbnails=thumbnails,
-                indexes=None if known is None else known.chosen_indexes,
-                on_progress=advance,
-            )
-            writer.write(result.gallery)
+    chosen = bool(given(encoder=encoder))
+    with console.progress("encoding", len(items)) as advance:
+        result = build_file(
+            path,
+            items,
+            lambda known: encoder_to_build(known, encoder, chosen=chosen),
+            update=update,
+            thumbnails=thumbnails if given(thumbnails=thumbnails) else None,
+            checksum=checksum,
+            strict=strict,
+            on_progress=advance,
+        )
     counts = {name: getattr(result, name) for name in ("added", "changed", "removed")}
     _tell_built(
         path,
         len(result.gallery),
         changes=counts if update else None,
-        skipped=_tell_skipped(path, result.skipped),
+        skipped=tell_skipped(path, result.skipped),
         indexes=indexes,
         as_json=as_json,
     )
@@ -289,14 +278,14 @@ def add(
             writer.write(changed.indexed(opened.chosen_indexes))
     facts = {
         "added": len(result.gallery),
-        "skipped": _tell_skipped(path, result.skipped),
+        "skipped": tell_skipped(path, result.skipped),
     }
     tell_change(path, opened, changed, facts, as_json=as_json)
     if result.skipped:
         click.get_current_context().exit(1)
 
 
-def _tell_skipped(path: Path, skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
+def tell_skipped(path: Path, skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
     """Say on standard error what was skipped, and write it to a file; the same for a document.
 
     Args:
@@ -319,7 +308,7 @@ def _tell_skipped(path: Path, skipped: Sequence[Skipped]) -> list[dict[str, Any]
     return records
 
 
-def _default_name(photos: Path | None) -> str:
+def default_name(photos: Path | None) -> str:
     """What a gallery of this folder is called."""
     if photos is None:
         return SAMPLE_NAME

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -13,23 +13,25 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.datasets.item import read_item
-from hashsearch.errors import ArgumentError, DatasetError, ImageError
+from hashsearch.errors import ArgumentError, DatasetError, GalleryMissing, ImageError
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.content import ATTRIBUTES, ITEM
 from hashsearch.gallery.gallery import Gallery
-from hashsearch.gallery.journal import Encoded, Found, Journal
+from hashsearch.gallery.journal import Encoded, Found, Journal, resumable
 from hashsearch.gallery.stamps import content_stamp, entry_stamp
 from hashsearch.gallery.threads import usable_cores
 from hashsearch.gallery.thumbnails import Thumbnails
+from hashsearch.gallery.writer import writing
 from hashsearch.images import Preprocessing, thumbnail, to_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
 
     from hashsearch.datasets.item import Item
     from hashsearch.encoder import Encoder
 
-__all__ = ["BuildResult", "Skipped", "build"]
+__all__ = ["BuildResult", "Skipped", "build", "build_file"]
 
 # While one batch is in the network, this many are being read.
 _BATCHES_AHEAD = 2
@@ -154,6 +156,62 @@ def build(
         changed=old - kept.from_known,
         removed=0 if known is None else len(known) - old,
     )
+
+
+def build_file(
+    path: Path,
+    items: Sequence[Item],
+    choose_encoder: Callable[[Gallery | None], Encoder],
+    *,
+    update: bool = False,
+    thumbnails: bool | None = None,
+    checksum: bool = False,
+    strict: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> BuildResult:
+    """Build a gallery file; a build that was stopped goes on.
+
+    Args:
+        path: of the file.
+        items: as for :func:`build`.
+        choose_encoder: gives the encoder for the gallery that is there, if it is updated.
+        update: bring the gallery that is there up to date; one that is not there is built.
+        thumbnails: keep a small JPEG of each item; None: as the gallery that is updated does, else
+            yes.
+        checksum: as for :func:`build`.
+        strict: as for :func:`build`.
+        on_progress: as for :func:`build`.
+
+    Returns:
+        As :func:`build` does; the gallery is that of the file.
+
+    Raises:
+        GalleryBusy, GalleryWriteError: see :func:`hashsearch.gallery.writing`.
+        GalleryError: the gallery that is updated cannot be read.
+        DatasetError, ImageError, ArgumentError, EncoderMismatch: see :func:`build`.
+    """
+    with writing(path) as writer:
+        known = None
+        if update:
+            with suppress(GalleryMissing):
+                known = Gallery.open(path)
+        encoder = choose_encoder(known)
+        if thumbnails is None:
+            thumbnails = known is None or known.has_thumbnails
+        with resumable(path, encoder) as journal:
+            result = build(
+                items,
+                encoder,
+                journal=journal,
+                known=known,
+                checksum=checksum,
+                strict=strict,
+                thumbnails=thumbnails,
+                indexes=None if known is None else known.chosen_indexes,
+                on_progress=on_progress,
+            )
+            writer.write(result.gallery)
+    return replace(result, gallery=Gallery.open(path))
 
 
 @dataclass(frozen=True)
