@@ -31,7 +31,7 @@ def made(count: int, splits: tuple[str | None, ...]) -> tuple[Catalogue, Gallery
             id=f"{number:03d}",
             image=b"",
             label=f"type {number % 4}" if number % 7 else None,
-            key=f"article {number % 15}" if number % 5 else None,
+            key=f"article {number % 16}" if number % 9 else None,
             split=splits[number % len(splits)],
             attributes=tuple(name for name in ATTRIBUTES if rng.random() < 0.6),
         )
