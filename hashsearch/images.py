@@ -33,6 +33,7 @@ __all__ = [
     "Preprocessing",
     "describe",
     "normalise",
+    "prepared",
     "read_image",
     "thumbnail",
     "to_pixels",
@@ -244,9 +245,12 @@ def to_pixels(source: ImageSource, preprocessing: Preprocessing) -> npt.NDArray[
     Raises:
         ImageError: see :func:`read_image`.
     """
-    return PREPROCESSING_KINDS[preprocessing.kind](
-        read_image(source, least_side=preprocessing.least_side), preprocessing
-    )
+    return prepared(read_image(source, least_side=preprocessing.least_side), preprocessing)
+
+
+def prepared(image: Image.Image, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """As :func:`to_pixels`, of what :func:`read_image` returned."""
+    return PREPROCESSING_KINDS[preprocessing.kind](image, preprocessing)
 
 
 def normalise(

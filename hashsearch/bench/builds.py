@@ -41,7 +41,7 @@ from hashsearch.gallery import Gallery
 from hashsearch.gallery.build import build
 from hashsearch.gallery.journal import resumable
 from hashsearch.gallery.threads import usable_cores
-from hashsearch.images import thumbnail, to_pixels
+from hashsearch.images import prepared, read_image, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -207,11 +207,9 @@ def _read(photos: Path, encoder: Encoder) -> Iterator[Any]:
     preprocessing = encoder.preprocessing
 
     def read(path: Path) -> Any:
-        from hashsearch.images import read_image  # noqa: PLC0415
-
         image = read_image(path, least_side=preprocessing.least_side)
         thumbnail(image)
-        return to_pixels(image, preprocessing)[None]
+        return prepared(image, preprocessing)[None]
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         yield from pool.map(read, sorted(photos.iterdir()))

@@ -22,7 +22,7 @@ from hashsearch.gallery.stamps import content_stamp, entry_stamp
 from hashsearch.gallery.threads import usable_cores
 from hashsearch.gallery.thumbnails import Thumbnails
 from hashsearch.gallery.writer import writing
-from hashsearch.images import Preprocessing, thumbnail, to_pixels
+from hashsearch.images import Preprocessing, prepared, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -383,7 +383,7 @@ class _Reader:
                 item,
                 entry,
                 content or content_stamp(item),
-                pixels=to_pixels(image, self.preprocessing),
+                pixels=prepared(image, self.preprocessing),
                 thumbnail=thumbnail(image) if self.thumbnails else None,
             )
         except ImageError as error:
