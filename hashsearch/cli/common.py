@@ -14,11 +14,13 @@ from click.core import ParameterSource
 from hashsearch.errors import ExtraMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.gallery import Gallery
 
 __all__ = [
+    "column_option",
     "encoder_option",
     "extra",
     "gallery_option",
@@ -26,8 +28,10 @@ __all__ = [
     "indexes_option",
     "json_option",
     "open_gallery",
+    "open_items",
     "print_json",
     "radius_option",
+    "source_option",
 ]
 
 indexes_option = click.option(
@@ -49,6 +53,19 @@ encoder_option = click.option(
     "-e",
     help="Name of an encoder that ships, or path of an .onnx file "
     "[default: the one that the gallery was built with].",
+)
+source_option = click.option(
+    "--source",
+    help="What the data is: mvc, in-shop, kaggle-styles, catalogue or folder [default: what it "
+    "looks like].",
+)
+column_option = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="For a catalogue file: the column that holds each item's image, id, label, item (the "
+    "article that it shows), split or attributes; may be repeated.",
 )
 radius_option = click.option(
     "--radius",
@@ -75,6 +92,25 @@ def extra(name: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise ExtraMissing.of("this command", error.name, name) from error
+
+
+def open_items(path: Path, source: str | None, columns: Sequence[str]) -> Catalogue:
+    """The items that a folder, a catalogue file or the files of a data set give.
+
+    Args:
+        path: where they lie.
+        source: see :data:`source_option`.
+        columns: see :data:`column_option`.
+    """
+    from hashsearch.datasets.sources import open_source
+
+    roles = {}
+    for text in columns:
+        role, parted, name = text.partition("=")
+        if not parted or not name:
+            raise click.UsageError(f"--column takes ROLE=NAME, not {text!r}")
+        roles[role] = name
+    return open_source(path, kind=source, columns=roles or None)
 
 
 def given(**options: Any) -> dict[str, Any]:

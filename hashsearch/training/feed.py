@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -151,17 +152,20 @@ class _ReadFeed(Feed):
     ) -> None:
         self.images, self.device, self.skipped = images, device, skipped
         self.asked = _Asked()
-        self.loader: DataLoader[Any] = DataLoader(
-            _Reader(images),
-            batch_size=None,
-            sampler=self.asked,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            collate_fn=_as_it_is,
-            worker_init_fn=_leave_interrupts,
-            # One of its own, that the trainer's draws do not depend on who reads.
-            generator=torch.Generator(),
-        )
+        with warnings.catch_warnings():
+            # More processes than cores are the caller's choice: files may lie on a slow disk.
+            warnings.simplefilter("ignore")
+            self.loader: DataLoader[Any] = DataLoader(
+                _Reader(images),
+                batch_size=None,
+                sampler=self.asked,
+                num_workers=workers,
+                persistent_workers=workers > 0,
+                collate_fn=_as_it_is,
+                worker_init_fn=_leave_interrupts,
+                # One of its own, so that the trainer's draws do not depend on who reads.
+                generator=torch.Generator(),
+            )
 
     def batches(self, asked: Sequence[Rows]) -> Iterator[Batch]:
         self.asked.batches = asked
