@@ -10,6 +10,7 @@ import os
 import signal
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from hashsearch.datasets.training_set import TrainingSet
 
-__all__ = ["Batch", "Feed", "Reading", "feed_of", "usable_cores"]
+__all__ = ["Batch", "Feed", "Reading", "feed_of", "readers_watched", "usable_cores"]
 
 Rows = npt.NDArray[np.int64]
 _T = TypeVar("_T")
@@ -95,9 +96,6 @@ class Feed(ABC):
 
         Yields:
             As many batches, without the images that cannot be read.
-
-        Raises:
-            TrainingError: a process that reads has ended.
         """
 
     def all(self) -> Iterator[Batch]:
@@ -169,15 +167,7 @@ class _ReadFeed(Feed):
 
     def batches(self, asked: Sequence[Rows]) -> Iterator[Batch]:
         self.asked.batches = asked
-        batches = iter(self.loader)
-        for _ in asked:
-            try:
-                rows, pixels, skipped = next(batches)
-            except RuntimeError as error:
-                raise TrainingError(
-                    f"a process that reads photos has ended ({_first_line(error)}); go on with "
-                    "fewer, or none: --workers 0"
-                ) from error
+        for rows, pixels, skipped in self.loader:
             self.skipped.update(skipped)
             yield Batch(rows, pixels.to(self.device))
 
@@ -243,9 +233,6 @@ def feed_of(
         device: where batches shall be.
         reading: how files are read.
         skipped: gets the reason of each image that cannot be read, by its id.
-
-    Raises:
-        TrainingError: see :meth:`Feed.batches`.
     """
     if images.pixels is not None:
         # Copied: an array read from a file may be read-only, which no tensor can be.
@@ -260,6 +247,25 @@ def feed_of(
         pixels[torch.from_numpy(batch.rows)] = batch.pixels
         readable[batch.rows] = True
     return _HeldFeed(pixels, readable, device, at_once=_AT_ONCE)
+
+
+@contextmanager
+def readers_watched() -> Iterator[None]:
+    """While the body trains: say in one line that a process which reads has ended.
+
+    Raises:
+        TrainingError: the system has killed one, for want of memory as a rule.
+    """
+    try:
+        yield
+    # Torch raises it wherever the trainer is just then.
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that reads photos has ended ({_first_line(error)}); go on with the same "
+            "command and fewer of them, or none: --workers 0"
+        ) from error
 
 
 def _whole(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -23,7 +23,7 @@ from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.images import normalise
 from hashsearch.training import checkpoint
 from hashsearch.training.augment import erase, flip, warp
-from hashsearch.training.feed import Reading, feed_of
+from hashsearch.training.feed import Reading, feed_of, readers_watched
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Objective
 from hashsearch.training.objectives.instance import instance_discrimination
@@ -121,8 +121,9 @@ def train(
         Diverged: the loss or the network is not finite.
         DatasetError: the images say nothing that the plan's neighbour rule compares.
         ArgumentError: types shall be classified, but no image has one.
-        TrainingError: there are too few images, or the checkpoint is damaged, belongs to
-            another run or cannot be written.
+        TrainingError: there are too few images, or too few that can be read; a process that reads
+            them has been killed; or the checkpoint is damaged, belongs to another run or cannot
+            be written.
     """
     if len(train_set) < plan.batch_size * plan.accumulate:
         several = plan.accumulate > 1
@@ -131,21 +132,22 @@ def train(
             f"{f'{plan.accumulate} batches' if several else 'a batch'} of {plan.batch_size}; "
             f"lower --batch-size{' or --accumulate' if several else ''}"
         )
-    run = _Run(plan, train_set, validation_set, preprocessing, reading)
-    if checkpoint_path and checkpoint_path.exists():
-        run.restore(checkpoint_path)
-        for report in run.history:
+    with readers_watched():
+        run = _Run(plan, train_set, validation_set, preprocessing, reading)
+        if checkpoint_path and checkpoint_path.exists():
+            run.restore(checkpoint_path)
+            for report in run.history:
+                if on_epoch:
+                    on_epoch(report)
+        elif plan.precision == "auto":
+            run.precision = run.faster_precision()
+        while len(run.history) < plan.total_epochs:
+            report = run.epoch(on_step)
+            if checkpoint_path:
+                run.save(checkpoint_path)
             if on_epoch:
                 on_epoch(report)
-    elif plan.precision == "auto":
-        run.precision = run.faster_precision()
-    while len(run.history) < plan.total_epochs:
-        report = run.epoch(on_step)
-        if checkpoint_path:
-            run.save(checkpoint_path)
-        if on_epoch:
-            on_epoch(report)
-    return run.result()
+        return run.result()
 
 
 class _Run:

@@ -44,6 +44,8 @@ class UntrainedNetwork:
             fine_bits,
             image_size=preprocessing.size,
         ).eval()
+        # As in training: torch is up to ten times as slow without.
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
         self.backbone, self.preprocessing = backbone, preprocessing
 
     @property
@@ -89,7 +91,8 @@ class UntrainedNetwork:
         torch.set_num_threads(threads)
         try:
             started = time.perf_counter()
-            outputs = self.network(torch.from_numpy(normalise(pixels, self.preprocessing)))
+            images = torch.from_numpy(normalise(pixels, self.preprocessing))
+            outputs = self.network(images.contiguous(memory_format=torch.channels_last))
             torch.cat(outputs, dim=1).numpy() >= 0  # noqa: B015 - only how long it takes
             return time.perf_counter() - started
         finally:

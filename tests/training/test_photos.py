@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pickle
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +206,7 @@ def test_who_reads_and_what_is_held_changes_nothing(
         {},
         {"accumulate": 2, "backbone_rate": 0.5, "freeze_epochs": 1, "settle_epochs": 1},
         {"neighbours": "same-item"},
-        {"neighbours": "shared-attributes(1)", "objective": "csq"},
+        {"neighbours": "shared-attributes(1)", "objective": "csq", "precision": "bfloat16"},
     ],
 )
 def test_a_stopped_and_resumed_run_ends_where_an_undisturbed_one_does(
@@ -291,6 +293,33 @@ def test_where_nothing_can_be_read_the_run_ends_and_says_so(
     validates = [row for row, item in enumerate(shop.items) if item.id not in set(train_set.ids)]
     with pytest.raises(TrainingError, match=r"no validation image can be read \(.*bad-"):
         run(with_bad(shop, tmp_path, validates))
+
+
+def test_a_reader_that_is_killed_is_told_and_the_run_goes_on_from_its_last_epoch(
+    shop: Catalogue, undisturbed: TrainedNetwork, tmp_path: Path
+) -> None:
+    path = tmp_path / "checkpoint"
+
+    def kill(report: StepReport) -> None:
+        if report.epoch == 2:
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+
+    reading = Reading(workers=1, held_bytes=0)
+    with pytest.raises(TrainingError, match="a process that reads photos has ended") as caught:
+        run(shop, reading=reading, checkpoint_path=path, on_step=kill)
+    assert "--workers 0" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert same(run(shop, checkpoint_path=path), undisturbed)
+
+
+def test_a_set_of_photos_goes_to_another_process(shop: Catalogue) -> None:
+    # Where processes are not forked, they get it pickled.
+    train_set, _ = parted(shop)
+    sent = pickle.loads(pickle.dumps(train_set))  # noqa: S301 - our own
+    assert np.array_equal(sent.read(5), train_set.read(5))
+    assert sent.digests == train_set.digests
 
 
 # --- rules -----------------------------------------------------------------------------

@@ -45,7 +45,7 @@ def test_a_plan_at_the_edge_of_what_can_be_is_taken(change: dict[str, Any]) -> N
     TrainingPlan(**change)
 
 
-LATER = {
+LATER: dict[str, Any] = {
     "neighbours": "shared-attributes(1)",
     "backbone_rate": 0.5,
     "freeze_epochs": 1,
