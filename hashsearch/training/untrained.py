@@ -45,7 +45,7 @@ class UntrainedNetwork:
             image_size=preprocessing.size,
         ).eval()
         # As in training: torch is up to ten times as slow without.
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        self.network.to(memory_format=torch.channels_last)
         self.backbone, self.preprocessing = backbone, preprocessing
 
     @property
