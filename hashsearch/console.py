@@ -10,12 +10,16 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
+
+from hashsearch.files import csv_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TrainingDisplay",
     "match_records",
+    "matches_csv",
     "print_facts",
     "print_matches",
     "print_table",
@@ -74,31 +79,36 @@ def print_facts(facts: Mapping[str, Any]) -> None:
     print_table("", ("", ""), list(_flat(facts)), n_text=2)
 
 
-def print_matches(name: str, found: Matches, gallery: Gallery) -> None:
+def print_matches(name: str, found: Matches, gallery: Gallery, columns: Sequence[str] = ()) -> None:
     """Print the matches of one query.
 
     Args:
         name: what the query is called.
         found: of this one query.
         gallery: that was searched.
+        columns: further ones to show, ``path`` or the gallery's own.
     """
+    shown = {
+        column: found.paths if column == "path" else found.column(column) for column in columns
+    }
     rows = [
         (
             str(record["rank"]),
             record["id"],
             record["label"] or "",
+            *(values[place] or "" for values in shown.values()),
             str(record["distance"]),
             str(record["full_distance"]),
             "in" if record["in_ball"] else "beyond",
         )
-        for record in match_records(found)
+        for place, record in enumerate(match_records(found))
     ]
     title = (
         f"{name} in {gallery.path or 'the gallery'}: {int(found.ball_size[0]):,} of "
         f"{len(gallery):,} items within radius {found.radius}"
     )
-    columns = ("rank", "id", "label", "distance", "full distance", "ball")
-    print_table(title, columns, rows, n_text=3)
+    names = ("rank", "id", "label", *shown, "distance", "full distance", "ball")
+    print_table(title, names, rows, n_text=3 + len(shown))
 
 
 def printable(text: str) -> str:
@@ -112,7 +122,8 @@ def printable(text: str) -> str:
 
 def match_records(found: Matches) -> list[dict[str, Any]]:
     """The matches of one query, ready for JSON."""
-    columns = zip(
+    columns = {name: found.column(name) for name in found.column_names if name != "label"}
+    facts = zip(
         found.ids,
         found.labels,
         found.paths,
@@ -123,16 +134,35 @@ def match_records(found: Matches) -> list[dict[str, Any]]:
     )
     return [
         {
-            "rank": rank,
-            "id": name,
+            "rank": place + 1,
+            "id": id_,
             "label": label,
             "path": path,
             "distance": distance,
             "full_distance": full_distance,
             "in_ball": in_ball,
+            **({"columns": {n: v[place] for n, v in columns.items()}} if columns else {}),
         }
-        for rank, (name, label, path, distance, full_distance, in_ball) in enumerate(columns, 1)
+        for place, (id_, label, path, distance, full_distance, in_ball) in enumerate(facts)
     ]
+
+
+def matches_csv(names: Sequence[str], matches: Sequence[Matches]) -> str:
+    """The matches of all queries as CSV, one line a match."""
+    records = [
+        {"query": name, **record}
+        for name, found in zip(names, matches, strict=True)
+        for record in match_records(found)
+    ]
+    facts = ["query", "rank", "id", "label", "path", "distance", "full_distance", "in_ball"]
+    columns = [name for name in matches[0].column_names if name != "label"]
+    return csv_text(
+        [*facts, *columns],
+        [
+            [*(record[fact] for fact in facts), *(record["columns"][name] for name in columns)]
+            for record in records
+        ],
+    )
 
 
 @contextmanager
@@ -221,12 +251,21 @@ def _bar() -> Progress:
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         # Else it leaves an empty line in files and pipes.
         disable=not console.is_interactive,
     )
+
+
+class _Rate(ProgressColumn):
+    """Steps a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.speed
+        return Text("" if speed is None else f"{speed:,.{0 if speed >= 10 else 1}f}/s")
 
 
 def _flat(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

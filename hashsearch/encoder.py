@@ -36,6 +36,10 @@ METADATA_KEY = "hashsearch"
 
 FORMAT_VERSION = 1
 
+# 32 colour images of 224 pixels a side: what a network keeps of a batch is a hundred times that.
+_BATCH_SAMPLES = 32 * 3 * 224**2
+_MOST_IMAGES = 256
+
 
 @dataclass(frozen=True)
 class EncoderRecord:
@@ -186,8 +190,16 @@ class Encoder:
         """Width of a code, in bytes."""
         return (self.n_bits + self.fine_bits) // 8
 
+    @property
+    def batch_size(self) -> int:
+        """How many images the network sees at once unless told: the larger they are, the fewer."""
+        return min(
+            max(_BATCH_SAMPLES // (self.preprocessing.channels * self.preprocessing.size**2), 1),
+            _MOST_IMAGES,
+        )
+
     def encode(
-        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 256
+        self, images: ImageSource | Iterable[ImageSource], *, batch_size: int | None = None
     ) -> npt.NDArray[np.uint8]:
         """Codes of images of any kind.
 
@@ -195,7 +207,7 @@ class Encoder:
             images: paths, encoded bytes, streams, Pillow images or arrays; any iterable,
                 read a batch at a time. One such image alone is taken as a list of one
                 (so an array ``(n, h, w)`` with ``w`` of 3 or 4 is one image, not ``n``).
-            batch_size: how many images the network sees at once.
+            batch_size: how many images the network sees at once; None: :attr:`batch_size`.
 
         Returns:
             ``uint8 (n, code_bytes)``.
@@ -204,7 +216,7 @@ class Encoder:
             ImageError: an image is unreadable; nothing is returned for the others.
             ArgumentError: a batch size below 1.
         """
-        _check_batch_size(batch_size)
+        batch_size = self._checked(batch_size)
         if _is_one_image(images):
             images = [images]  # type: ignore[list-item]  # the check above is what the type says
         batches = _batches(iter(images), batch_size)  # type: ignore[arg-type]  # as above
@@ -218,13 +230,13 @@ class Encoder:
         return np.concatenate(parts) if parts else np.empty((0, self.code_bytes), np.uint8)
 
     def encode_pixels(
-        self, pixels: npt.NDArray[np.uint8], *, batch_size: int = 256
+        self, pixels: npt.NDArray[np.uint8], *, batch_size: int | None = None
     ) -> npt.NDArray[np.uint8]:
         """Codes of images that are already what :func:`~hashsearch.images.to_pixels` returns.
 
         Args:
             pixels: ``uint8 (n, channels, size, size)``.
-            batch_size: how many images the network sees at once.
+            batch_size: how many images the network sees at once; None: :attr:`batch_size`.
 
         Returns:
             ``uint8 (n, code_bytes)``.
@@ -232,7 +244,7 @@ class Encoder:
         Raises:
             ArgumentError: another shape or dtype, or a batch size below 1.
         """
-        _check_batch_size(batch_size)
+        batch_size = self._checked(batch_size)
         size, channels = self.preprocessing.size, self.preprocessing.channels
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (channels, size, size):
             raise ArgumentError(
@@ -244,6 +256,13 @@ class Encoder:
             batch = pixels[start : start + batch_size]
             codes[start : start + len(batch)] = pack_bits(self._outputs(batch) >= 0)
         return codes
+
+    def _checked(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return self.batch_size
+        if batch_size < 1:
+            raise ArgumentError(f"batch_size must be at least 1, not {batch_size}")
+        return batch_size
 
     def _outputs(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """``float32 (n, n_bits + fine_bits)``."""
@@ -331,11 +350,6 @@ def _is_one_image(images: ImageSource | Iterable[ImageSource]) -> bool:
     if isinstance(images, np.ndarray):
         return images.ndim == 2 or (images.ndim == 3 and images.shape[2] in {3, 4})
     return isinstance(images, str | os.PathLike | bytes | Image.Image) or hasattr(images, "read")
-
-
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ArgumentError(f"batch_size must be at least 1, not {batch_size}")
 
 
 def _batches(images: Iterator[ImageSource], size: int) -> Iterator[list[ImageSource]]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from typing import TYPE_CHECKING
 
 from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["check_writable", "make_folder", "write_atomically"]
+__all__ = [
+    "check_writable",
+    "copy_file",
+    "csv_text",
+    "make_folder",
+    "write_atomically",
+    "write_csv",
+]
 
 
 def make_folder(path: Path) -> None:
@@ -60,6 +70,47 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
+    r"""A table as CSV; None is an empty cell.
+
+    >>> csv_text(("id", "price"), [("a, b", None)])
+    'id,price\r\n"a, b",\r\n'
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a :func:`csv_text` in UTF-8, all or nothing.
+
+    Raises:
+        ArgumentError: the folder or the disk refuses it.
+    """
+    # A name of a file that is no UTF-8 comes back as the bytes that it has.
+    write_atomically(path, csv_text(columns, rows).encode(errors="surrogateescape"))
+
+
+def copy_file(source: Path, target: Path) -> str:
+    """Copy a file's content; folders above the target are made.
+
+    Returns:
+        Why the source cannot be read; empty: it was copied.
+
+    Raises:
+        ArgumentError: the folder or the disk refuses the copy.
+    """
+    make_folder(target.parent)
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        return f"{source} cannot be read ({error.strerror})"
+    write_atomically(target, content)
+    return ""
 
 
 def _temporary(path: Path) -> Path:

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from hashsearch.gallery import Gallery, Matches
+    from hashsearch.gallery.duplicates import Duplicates
 
-__all__ = ["SheetRow", "contact_sheet", "match_image", "png_bytes"]
+__all__ = ["PER_GROUP", "SheetRow", "contact_sheet", "group_sheet", "match_image", "png_bytes"]
 
 _Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 _Colour: TypeAlias = tuple[int, int, int]
@@ -29,6 +30,7 @@ _HEADER = 42
 _FONT_SIZE = 14
 _BORDER = 3
 _PER_LINE = 10  # matches; more go on below, under the first of them
+_TITLE = 26
 
 _INK = (32, 32, 36)
 _FAINT = (110, 110, 118)
@@ -39,18 +41,22 @@ _INSIDE = (0, 114, 178)
 _OUTSIDE = (230, 159, 0)
 
 
+PER_GROUP = _PER_LINE
+"""How many items of a group a sheet shows; of larger ones it says how many more there are."""
+
+
 @dataclass(frozen=True)
 class SheetRow:
     """One query of a contact sheet and what was found for it.
 
     Attributes:
         name: what the query is called.
-        image: the query itself.
+        image: the query itself; None: there is no picture of it.
         matches: of this one query.
     """
 
     name: str
-    image: Image.Image
+    image: Image.Image | None
     matches: Matches
 
 
@@ -110,6 +116,62 @@ def contact_sheet(rows: Sequence[SheetRow], gallery: Gallery) -> Image.Image:
     return sheet.image
 
 
+def group_sheet(found: Duplicates, groups: Sequence[int], gallery: Gallery) -> Image.Image:
+    """Groups of near-identical items, one below another, each by id.
+
+    A blue frame is the first item of a group; orange ones lie farther from it than the largest
+    distance that was asked for, at the end of a chain of others. Under each item stand its id and
+    its distance to the first.
+
+    Args:
+        found: the groups of the gallery.
+        groups: numbers of those to show, from 0 on; one at least.
+        gallery: whose items they are.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        ArgumentError: no group, or more than an image can show.
+    """
+    if not len(groups):
+        raise ArgumentError("a sheet of groups needs at least one")
+    font = ImageFont.load_default(_FONT_SIZE)
+    legend = _group_legend(found.max_distance)
+    shown = [slice(*found.offsets[group : group + 2].tolist()) for group in groups]
+    columns = max(min(each.stop - each.start, PER_GROUP) for each in shown)
+    width = max(
+        _GAP + columns * (_TILE + _GAP),
+        _GAP + sum(_legend_width(text, font) for _, text in legend),
+    )
+    height = _HEADER + len(groups) * (_TITLE + _line_height())
+    if width * height > MAX_PIXELS:
+        raise ArgumentError(
+            f"a sheet of {len(groups):,} groups would be {width} x {height} pixels; show fewer "
+            "on a sheet"
+        )
+    sheet = _Sheet(width, height, font)
+    sheet.legend(legend)
+    top = _HEADER
+    for group, each in zip(groups, shown, strict=True):
+        size = each.stop - each.start
+        more = f" (the first {PER_GROUP}, and {size - PER_GROUP:,} more)" * (size > PER_GROUP)
+        sheet.title(_GAP, top, f"group {group + 1}: {size:,} items{more}")
+        items = slice(each.start, min(each.stop, each.start + PER_GROUP))
+        rows = found.rows[items]
+        columns_of = zip(
+            rows.tolist(), gallery.ids(rows), found.distance[items].tolist(), strict=True
+        )
+        for place, (item, name, distance) in enumerate(columns_of):
+            left = _GAP + place * (_TILE + _GAP)
+            far = _OUTSIDE if distance > found.max_distance else None
+            picture = match_image(gallery, item)
+            sheet.tile(picture, left, top + _TITLE, far if place else _INSIDE)
+            sheet.caption(left, top + _TITLE, name, f"d {distance}" if place else "first")
+        top += _TITLE + _line_height()
+    return sheet.image
+
+
 def match_image(gallery: Gallery, row: int) -> Image.Image | None:
     """The picture of a gallery item: its thumbnail, else its file, else None."""
     stored = gallery.thumbnail(row)
@@ -144,6 +206,9 @@ class _Sheet:
                 at += 18
             self._draw.text((at, 13), text, fill=_FAINT, font=self._font)
             left += _legend_width(text, self._font)
+
+    def title(self, left: int, top: int, text: str) -> None:
+        self._draw.text((left, top), text, fill=_INK, font=self._font)
 
     def tile(self, image: Image.Image | None, left: int, top: int, frame: _Colour | None) -> None:
         box = (left, top, left + _TILE - 1, top + _TILE - 1)
@@ -188,6 +253,15 @@ def _legend(radius: int) -> list[tuple[_Colour | None, str]]:
         (_INSIDE, f"within radius {radius}"),
         (_OUTSIDE, "beyond it"),
         (None, "d: distance in bits, by the semantic code (by the whole code)"),
+    ]
+
+
+def _group_legend(max_distance: int) -> list[tuple[_Colour | None, str]]:
+    far = [(_OUTSIDE, f"farther from it than {max_distance}")] if max_distance else []
+    return [
+        (_INSIDE, "first of its group"),
+        *far,
+        (None, "d: distance to it in bits, by the whole code"),
     ]
 
 

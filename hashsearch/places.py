@@ -15,7 +15,14 @@ from hashsearch.errors import (
 )
 from hashsearch.gallery import Gallery
 
-__all__ = ["check_replaceable", "encoder_of", "find_gallery", "gallery_path", "load_encoder"]
+__all__ = [
+    "check_replaceable",
+    "encoder_of",
+    "encoder_to_build",
+    "find_gallery",
+    "gallery_path",
+    "load_encoder",
+]
 
 _SUFFIX = ".h5"
 
@@ -59,7 +66,7 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
 
     Args:
         path: where the new gallery shall be.
-        photos: the folder that it is built from; None: the sample.
+        photos: the folder or file that it is built from; None: the sample.
 
     Raises:
         ArgumentError: what is there holds other images.
@@ -68,7 +75,8 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
         paths = Gallery.open(path).paths()
     except GalleryError:
         return  # none, or a damaged one
-    inside = None if photos is None else f"{photos.absolute()}{os.sep}"
+    folder = photos if photos is None or photos.is_dir() else photos.parent
+    inside = None if folder is None else f"{folder.absolute()}{os.sep}"
     for was in paths:
         own = was is None if inside is None else (was or "").startswith(inside)
         if not own:
@@ -131,6 +139,23 @@ def encoder_of(gallery: Gallery, name: str | None = None) -> Encoder:
             "the gallery with `hashsearch build-index`, or name the old encoder with --encoder"
         )
     return encoder
+
+
+def encoder_to_build(known: Gallery | None, name: str, *, chosen: bool) -> Encoder:
+    """The encoder to build a gallery with.
+
+    Args:
+        known: the gallery that is brought up to date, which can only be done with its own; None:
+            there is none.
+        name: of the encoder, or the path of its file.
+        chosen: whether somebody chose it; else a known gallery says where its own is.
+
+    Raises:
+        ArgumentError, EncoderError, EncoderMismatch: see :func:`encoder_of`.
+    """
+    if known is None:
+        return load_encoder(name)
+    return encoder_of(known, name if chosen else None)
 
 
 def _built(indexes: Path) -> list[Path]:

@@ -54,7 +54,7 @@ def test_what_is_added_as_json_lists_what_was_skipped(
 ) -> None:
     (further / "new" / "bad.png").write_bytes(b"no image")
     added = run("add", further, "-e", encoder_file, "--json")
-    assert added.status == 0
+    assert added.status == 1
     assert (added.json["added"], added.json["items"]) == (3, SIZE + 3)
     assert [each["id"] for each in added.json["skipped"]] == ["new/bad.png"]
     assert "Skipped" in added.err
@@ -65,7 +65,7 @@ def test_a_name_that_is_not_utf_8_is_skipped_and_one_that_is_not_there_refused(
 ) -> None:
     (further / "new" / "1.png").rename(further / "new" / "\udcff.png")
     added = run("add", further, "-e", encoder_file, "--json")
-    assert (added.status, added.json["added"], len(added.json["skipped"])) == (0, 2, 1)
+    assert (added.status, added.json["added"], len(added.json["skipped"])) == (1, 2, 1)
     for name in ("\udcff", "dark/0.png\0"):
         assert "1 of 1 ids are not in the gallery" in run("remove", name).error
 
@@ -222,7 +222,7 @@ def test_filters_that_leave_nothing_say_so(
     shop: Path, run: Any, photos: Path, encoder_file: Path
 ) -> None:
     query = ["query", photos / "dark" / "0.png", "-e", encoder_file]
-    assert "labelled 'Hat'; it has dark, light" in run(*query, "--label", "Hat").error
+    assert "the label 'Hat'; there are dark, light" in run(*query, "--label", "Hat").error
     (shop / "all.txt").write_text("\n".join(opened().ids()))
     assert "no item is left" in run(*query, "--without", "all.txt").error
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from source_fixtures import jpeg
 from tiny_encoder import encoder_bytes
 
-from hashsearch.datasets.folder import SUFFIXES, folder_items
+from hashsearch.datasets.folder import SUFFIXES, folder_items, read_folder
+from hashsearch.datasets.item import read_item
 from hashsearch.encoder import Encoder
 from hashsearch.errors import DatasetError, DatasetMissing
 from hashsearch.gallery.build import build
@@ -24,7 +26,7 @@ def touch(folder: Path, *names: str) -> None:
 def test_sub_folders_are_types_and_ids_are_paths_in_the_folder(tmp_path: Path) -> None:
     touch(tmp_path, "top.png", "coats/a.jpg", "coats/winter/b.jpg")
     assert [(item.id, item.label, item.image, item.path) for item in folder_items(tmp_path)] == [
-        (name, label, tmp_path / name, str(tmp_path / name))
+        (name, label, str(tmp_path / name), str(tmp_path / name))
         for name, label in [
             ("top.png", None),
             ("coats/a.jpg", "coats"),
@@ -71,18 +73,100 @@ def test_the_order_is_that_of_the_names(tmp_path: Path) -> None:
     ]
 
 
-def test_links_to_folders_are_not_followed_and_links_to_files_are(tmp_path: Path) -> None:
+def test_links_to_files_are_items_and_a_loop_of_links_is_one(tmp_path: Path) -> None:
     touch(tmp_path, "real/a.png")
-    (tmp_path / "real" / "loop").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "link.png").symlink_to(tmp_path / "real" / "a.png")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "gone")
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
-    assert {item.id for item in folder_items(tmp_path)} == {
-        "real/a.png",
-        "link.png",
+    assert [item.id for item in folder_items(tmp_path)] == [
         "dangling.png",
+        "link.png",
         "self.png",
-    }
+        "real/a.png",
+    ]
+
+
+def test_a_link_to_a_folder_elsewhere_stands_where_its_name_does(tmp_path: Path) -> None:
+    touch(tmp_path, "store/coats/winter/a.png", "store/b.png", "shop/zebra/c.png", "shop/d.png")
+    (tmp_path / "shop" / "more").symlink_to(tmp_path / "store", target_is_directory=True)
+    assert [(item.id, item.label) for item in folder_items(tmp_path / "shop")] == [
+        ("d.png", None),
+        ("more/b.png", "more"),
+        ("more/coats/winter/a.png", "more/coats/winter"),
+        ("zebra/c.png", "zebra"),
+    ]
+
+
+def test_a_loop_of_folders_is_read_once(tmp_path: Path) -> None:
+    touch(tmp_path, "shop/a.png", "shop/coats/b.png", "beside/c.png")
+    for name, target in {
+        "loop": "shop",
+        "coats/up": "shop",
+        "coats/out": "",
+        "me": "shop/me",
+    }.items():
+        (tmp_path / "shop" / name).symlink_to(tmp_path / target, target_is_directory=True)
+    assert [item.id for item in folder_items(tmp_path / "shop")] == [
+        "a.png",
+        "coats/b.png",
+        "coats/out/beside/c.png",
+    ]
+
+
+def test_a_folder_is_read_in_its_own_place_before_any_link_to_it(tmp_path: Path) -> None:
+    touch(tmp_path, "z/deep/a.png")
+    (tmp_path / "a").symlink_to(tmp_path / "z" / "deep", target_is_directory=True)
+    (tmp_path / "b").symlink_to(tmp_path / "z", target_is_directory=True)
+    assert [item.id for item in folder_items(tmp_path)] == ["z/deep/a.png"]
+
+
+def test_of_two_links_to_one_folder_the_first_is_followed(tmp_path: Path) -> None:
+    touch(tmp_path, "store/a.png", "shop/x/b.png")
+    for name in ("two", "one", "x/zero"):
+        (tmp_path / "shop" / name).symlink_to(tmp_path / "store", target_is_directory=True)
+    assert [item.id for item in folder_items(tmp_path / "shop")] == ["one/a.png", "x/b.png"]
+
+
+def test_a_link_of_a_linked_folder_is_followed_and_a_hidden_one_is_not(tmp_path: Path) -> None:
+    touch(tmp_path, "first/a.png", "second/b.png", "third/c.png", "shop/d.png")
+    for name, target in {"shop/1": "first", "first/2": "second", "first/.3": "third"}.items():
+        (tmp_path / name).symlink_to(tmp_path / target, target_is_directory=True)
+    assert [item.id for item in folder_items(tmp_path / "shop")] == [
+        "d.png",
+        "1/a.png",
+        "1/2/b.png",
+    ]
+
+
+def test_a_folder_that_is_a_link_is_read(tmp_path: Path) -> None:
+    touch(tmp_path, "real/a.png")
+    (tmp_path / "shop").symlink_to(tmp_path / "real", target_is_directory=True)
+    (item,) = folder_items(tmp_path / "shop")
+    assert (item.id, item.path) == ("a.png", str(tmp_path / "shop" / "a.png"))
+
+
+def test_items_can_be_read(tmp_path: Path) -> None:
+    jpeg(tmp_path / "coats" / "a.jpg")
+    (item,) = folder_items(tmp_path)
+    assert read_item(item).size == (12, 16)
+
+
+def test_the_catalogue_has_the_name_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "shop/coats/a.png")
+    assert read_folder(tmp_path / "shop").name == "shop"
+    monkeypatch.chdir(tmp_path / "shop" / "coats")
+    assert read_folder(Path("..")).name == "shop"
+    assert read_folder(Path()).name == "coats"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="to root, every folder can be read")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "locked/b.png")
+    (tmp_path / "locked").chmod(0)
+    with pytest.raises(DatasetError, match=r"cannot read the folder .*locked: .*; check its perm"):
+        folder_items(tmp_path)
 
 
 def test_a_folder_called_like_an_image_is_a_folder(tmp_path: Path) -> None:

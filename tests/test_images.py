@@ -15,6 +15,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageOps
 
 from hashsearch.datasets import fashion_mnist
+from hashsearch.datasets.item import Item, read_item
 from hashsearch.errors import EncoderError, ImageError
 from hashsearch.images import (
     FASHION_MNIST,
@@ -39,6 +40,9 @@ COLOUR = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=2)
 PHOTO = Preprocessing(
     kind="photo", size=6, resize=8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)
 )
+
+
+LARGE_PHOTO = Preprocessing("photo", 224, 256, PHOTO.mean, PHOTO.std)
 
 
 def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -120,9 +124,36 @@ def test_16_bit_grey_that_stands_for_nothing_is_white() -> None:
     assert_array_equal(np.asarray(image), [[255, round(30000 / 257)]])
 
 
-def test_32_bit_samples_past_16_bits_are_white() -> None:
-    samples = np.array([[-5, 0, 65535, 70000]], dtype=np.int32)
-    assert_array_equal(np.asarray(read_image(Image.fromarray(samples))), [[0, 0, 255, 255]])
+def test_32_bit_samples_within_16_bits_are_scaled_and_others_refused() -> None:
+    samples = np.array([[0, 257, 65535]], dtype=np.int32)
+    assert_array_equal(np.asarray(read_image(Image.fromarray(samples))), [[0, 1, 255]])
+    for beyond in (-1, 65536):
+        samples[0, 1] = beyond
+        assert "samples of kind I, whose white is unknown" in refusal(Image.fromarray(samples))
+
+
+def retagged(data: bytes, tag: int, value: int) -> bytes:
+    """A little-endian TIFF with another value of a tag that holds one short."""
+    entry = struct.pack("<HHI", tag, 3, 1)
+    place = data.index(entry) + len(entry)
+    return data[:place] + struct.pack("<H", value) + data[place + 2 :]
+
+
+def test_16_bit_grey_whose_zero_is_white_is_inverted() -> None:
+    data = encoded(Image.fromarray(GREY.astype(np.uint16) * 257), "TIFF")
+    assert_array_equal(np.asarray(read_image(retagged(data, 262, 0))), 255 - GREY)
+
+
+def test_12_bit_grey_is_scaled_by_its_own_white() -> None:
+    packed = np.frombuffer(bytes.fromhex("000800fff123"), "<u2")  # 000, 800, fff, 123
+    data = encoded(Image.fromarray(np.append(packed, np.uint16(0))[None]), "TIFF")
+    assert_array_equal(np.asarray(read_image(retagged(data, 258, 12))), [[0, 128, 255, 18]])
+
+
+def test_16_bit_samples_that_lie_plane_by_plane_are_refused() -> None:
+    data = encoded(Image.fromarray(COLOUR), "TIFF")
+    data = data.replace(struct.pack("<3H", 8, 8, 8), struct.pack("<3H", 16, 16, 16))
+    assert "16-bit samples that lie plane by plane" in refusal(retagged(data, 284, 2))
 
 
 def test_16_bit_colour_is_scaled() -> None:
@@ -175,11 +206,91 @@ def test_grey_with_alpha_is_laid_on_white() -> None:
     assert colours(read_image(encoded(image, "PNG"))) == [WHITE]
 
 
+@pytest.mark.parametrize("mode", ["LA", "La", "RGBA", "RGBa", "PA"])
+def test_every_mode_with_alpha_is_laid_on_white(mode: str) -> None:
+    if mode == "PA":
+        image = Image.new("P", (1, 1))
+        image.putpalette([100, 100, 100])
+        image.putalpha(51)
+    else:
+        with_alpha = mode.replace("a", "A")
+        image = Image.new("LA", (1, 1), (100, 51)).convert(with_alpha).convert(mode)
+    assert image.mode == mode
+    assert_allclose(colours(read_image(image)), [(224, 224, 224)], atol=2)
+
+
+@pytest.mark.parametrize(("bits", "stretch"), [(1, 255), (2, 85), (4, 17)])
+@pytest.mark.parametrize("clear", [0, 1])
+def test_a_transparent_grey_of_few_bits_is_white(bits: int, stretch: int, clear: int) -> None:
+    row = bytes([0, 1 << (8 - 2 * bits)])  # the samples 0 and 1
+    transparent = chunk(b"tRNS", struct.pack(">H", clear))
+    levels = [[0, stretch][sample] if sample != clear else 255 for sample in (0, 1)]
+    image = read_image(png((2, 1), bits, 0, row, transparent))
+    assert colours(image) == [(level, level, level) for level in levels]
+
+
+def test_a_transparent_16_bit_colour_is_white() -> None:
+    samples = (2560, 20000, 65000), (2561, 30000, 65000)
+    row = b"\0" + struct.pack(">6H", *samples[0], *samples[1])
+    transparent = chunk(b"tRNS", struct.pack(">3H", *samples[0]))
+    hidden, shown = colours(read_image(png((2, 1), 16, 2, row, transparent)))
+    assert hidden == WHITE
+    assert_allclose(shown, (10, 117, 253), atol=1)
+
+
+@pytest.mark.parametrize("alpha", [(0, 0), (0, 255)])
+def test_alpha_that_a_bmp_leaves_empty_hides_nothing(alpha: tuple[int, int]) -> None:
+    rows = bytes([0, 0, 255, alpha[0], 0, 255, 0, alpha[1]])  # blue, green, red, alpha
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    header = struct.pack("<IiiHHIIiiII", 108, 2, 1, 1, 32, 3, len(rows), 0, 0, 0, 0) + masks
+    content = struct.pack("<2sIHHI", b"BM", 130, 0, 0, 122) + header.ljust(108, b"\0") + rows
+    assert colours(read_image(content)) == [WHITE if any(alpha) else RED, GREEN]
+
+
+@pytest.mark.parametrize("transparency", [None, 1])
+def test_what_the_first_frame_of_a_gif_leaves_uncovered_is_white(transparency: int | None) -> None:
+    options = {} if transparency is None else {"transparency": transparency}
+    content = bytearray(encoded(palette_image(), "GIF", **options))
+    content[6:10] = struct.pack("<HH", 4, 2)  # the canvas
+    place = content.rindex(struct.pack("<HHHH", 0, 0, 2, 1))
+    content[place : place + 4] = struct.pack("<HH", 1, 1)  # where on it the frame lies
+    image = read_image(bytes(content))
+    assert colours(image) == [WHITE] * 4
+    frame = [RED, GREEN if transparency is None else WHITE]
+    assert colours(image.crop((0, 1, 4, 2))) == [WHITE, *frame, WHITE]
+
+
 def test_a_cmyk_jpeg_becomes_rgb() -> None:
     red = Image.new("RGB", (16, 16), (200, 30, 30)).convert("CMYK")
     image = read_image(encoded(red, "JPEG", quality=95))
     assert image.mode == "RGB"
     assert_allclose(np.asarray(image)[8, 8], (200, 30, 30), atol=6)
+
+
+def test_a_later_frame_that_the_caller_chose_is_taken_whole() -> None:
+    second = palette_image()
+    second.putdata([0, 0])  # differs from the first in one pixel, which alone is stored
+    content = encoded(palette_image(), "GIF", save_all=True, append_images=[second])
+    with Image.open(io.BytesIO(content)) as image:
+        image.seek(1)
+        assert colours(read_image(image)) == [RED, RED]
+
+
+def test_a_cmyk_jpeg_whose_inks_are_coded_as_colours_becomes_rgb() -> None:
+    inks = Image.new("CMYK", (16, 16), (30, 120, 200, 40))
+    cyan, magenta, yellow, black = inks.split()
+    luma = Image.merge("RGB", (cyan, magenta, yellow)).convert("YCbCr")
+    stored = Image.merge("CMYK", (*(ImageOps.invert(band) for band in luma.split()), black))
+    content = bytearray(encoded(stored, "JPEG", quality=95))
+    content[content.index(b"Adobe") + 11] = 2  # its transform: YCCK
+    expected = [round((255 - ink) * (255 - 40) / 255) for ink in (30, 120, 200)]
+    assert_allclose(np.asarray(read_image(bytes(content)))[8, 8], expected, atol=3)
+
+
+def test_of_a_phone_s_two_pictures_the_first_is_taken() -> None:
+    first, second = (Image.new("RGB", (16, 16), colour) for colour in (RED, GREEN))
+    content = encoded(first, "MPO", save_all=True, append_images=[second])
+    assert_allclose(np.asarray(read_image(content))[8, 8], RED, atol=3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP"])
@@ -208,13 +319,15 @@ STORED: dict[int, Callable[[Pixels], Pixels]] = {
 """How a camera that writes this EXIF orientation stores an upright image."""
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_turned_photo_is_turned_upright(orientation: int, tmp_path: Path) -> None:
+def test_a_turned_photo_is_turned_upright(orientation: int, kind: str, tmp_path: Path) -> None:
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](COLOUR)))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "turned.png"
-    path.write_bytes(encoded(stored, "PNG", exif=exif))
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    path = tmp_path / "turned"
+    path.write_bytes(encoded(stored, kind, exif=exif, **lossless))
     upright = read_image(path)
     assert_array_equal(np.asarray(upright), COLOUR)
     assert_array_equal(np.asarray(read_image(upright)), COLOUR)
@@ -369,6 +482,134 @@ def test_samples_without_a_known_white_are_refused_by_name(tmp_path: Path) -> No
         f"{path} has samples of kind F, whose white is unknown; "
         "save it as grey or RGB with 8 or 16 bits"
     )
+
+
+def test_pixels_whose_checksum_is_wrong_are_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "item.png"
+    content = bytearray(encoded(Image.fromarray(COLOUR), "PNG"))
+    content[content.index(b"IEND") - 5] ^= 1  # the last byte of the sum of the pixels
+    path.write_bytes(content)
+    assert refusal(path) == f"{path} is damaged or cut short (wrong checksum); get the file anew"
+    with path.open("rb") as stream:
+        assert "wrong checksum" in refusal(stream)
+
+
+def test_a_png_is_read_that_lacks_what_comes_after_its_pixels() -> None:
+    content = encoded(Image.fromarray(COLOUR), "PNG")
+    assert_array_equal(np.asarray(read_image(content[: content.index(b"IEND") - 4])), COLOUR)
+
+
+def test_a_file_without_its_palette_is_refused() -> None:
+    assert "damaged or cut short (no palette)" in refusal(png((2, 1), 8, 3, b"\0\0\1"))
+
+
+# Decoding in part
+
+
+def smooth(height: int, width: int) -> Pixels:
+    """A picture ``uint8 (height, width, 3)`` that is hardly changed by being reduced."""
+    y, x = np.mgrid[:height, :width]
+    planes = [200 * x / width, 200 * y / height, 100 + 0 * x]
+    return np.stack(planes, axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    ("least_side", "size"),
+    [
+        (None, (403, 301)),
+        (400, (403, 301)),
+        (151, (403, 301)),
+        (150, (202, 151)),
+        (76, (202, 151)),
+        (75, (101, 76)),
+        (37, (51, 38)),
+        (1, (51, 38)),
+    ],
+)
+def test_a_large_jpeg_is_decoded_no_smaller_than_asked(
+    mode: str, progressive: bool, least_side: int | None, size: tuple[int, int]
+) -> None:
+    image = Image.fromarray(smooth(301, 403)).convert(mode)
+    content = encoded(image, "JPEG", quality=95, progressive=progressive)
+    found = read_image(content, least_side=least_side)
+    assert found.size == size
+    assert found.mode == ("L" if mode == "L" else "RGB")
+    whole = np.asarray(read_image(content).resize(size, Image.Resampling.BOX)).astype(int)
+    assert_allclose(np.asarray(found), whole, atol=8)
+
+
+def test_of_a_phone_s_two_pictures_the_first_is_decoded_in_part() -> None:
+    first, second = (Image.new("RGB", (400, 300), colour) for colour in (RED, GREEN))
+    content = encoded(first, "MPO", save_all=True, append_images=[second])
+    part = read_image(content, least_side=150)
+    assert part.size == (200, 150)
+    assert_allclose(np.asarray(part)[8, 8], RED, atol=3)
+
+
+def test_a_turned_jpeg_is_decoded_in_part_and_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(Image.new("RGB", (400, 300)), "JPEG", exif=exif)
+    assert read_image(content, least_side=150).size == (150, 200)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_other_files_are_decoded_whole(kind: str) -> None:
+    content = encoded(Image.new("RGB", (400, 300)), kind)
+    assert read_image(content, least_side=10).size == (400, 300)
+
+
+def test_an_image_of_the_caller_is_left_as_it_is() -> None:
+    image = Image.open(io.BytesIO(encoded(Image.new("RGB", (400, 300)), "JPEG")))
+    assert read_image(image, least_side=10).size == (400, 300)
+    assert image.size == (400, 300)
+
+
+def test_a_cut_or_huge_file_is_refused_in_part_too(tmp_path: Path) -> None:
+    path = tmp_path / "item.jpg"
+    content = encoded(Image.fromarray(np.tile(NOISE, (8, 8, 1))), "JPEG")
+    for damaged in (
+        content[: len(content) * 2 // 3],
+        content.replace(struct.pack(">HH", 512, 512), struct.pack(">HH", 60_000, 60_000)),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(ImageError, match=str(path)):
+            read_image(path, least_side=8)
+
+
+def test_what_is_kept_goes_by_the_size_that_is_needed() -> None:
+    assert FASHION_MNIST.least_side == LARGE_PHOTO.least_side == 448
+    assert PHOTO.least_side == 14
+
+
+@pytest.mark.parametrize("preprocessing", [LARGE_PHOTO, FASHION_MNIST])
+def test_every_encoded_source_is_decoded_alike(
+    preprocessing: Preprocessing, tmp_path: Path
+) -> None:
+    pixels = np.full((1000, 1200, 3), 255, np.uint8)
+    pixels[100:900, 250:950] = smooth(800, 700)
+    path = tmp_path / "item.jpg"
+    path.write_bytes(encoded(Image.fromarray(pixels), "JPEG", quality=90))
+    part = read_image(path, least_side=preprocessing.least_side)
+    assert part.size == (600, 500)
+    assert thumbnail(part) == thumbnail(read_item(Item("1", path), preprocessing))
+    assert read_image(thumbnail(part)).size == (96, 80)
+    expected = to_pixels(part, preprocessing)
+    for source in (path, path.read_bytes(), io.BytesIO(path.read_bytes())):
+        assert_array_equal(to_pixels(source, preprocessing), expected)
+    # What is seen is what is seen of the whole: a mirrored item is several times as far.
+    whole = to_pixels(read_image(path), preprocessing).astype(int)
+    assert np.abs(expected - whole).mean() < np.abs(whole[..., ::-1] - whole).mean() / 5
+
+
+def test_an_item_is_decoded_in_part_unless_a_box_counts_in_its_pixels() -> None:
+    content = encoded(Image.fromarray(smooth(1000, 1200)), "JPEG")
+    assert read_item(Item("1", content)).size == (1200, 1000)
+    assert read_item(Item("1", content), FASHION_MNIST).size == (600, 500)
+    boxed = Item("1", content, box=(600, 100, 1100, 900))
+    assert read_item(boxed, FASHION_MNIST).size == (500, 800)
 
 
 # Preprocessing
@@ -557,6 +798,12 @@ def test_a_coloured_background_is_trimmed() -> None:
 def test_a_blank_image_stays_blank(level: int) -> None:
     pixels = to_pixels(np.full((50, 70), level, np.uint8), FASHION_MNIST)
     assert_array_equal(pixels, np.full((1, 28, 28), min(level, 255 - level)))
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))))
+def test_grey_is_prepared_as_the_same_colours_are(image: Pixels) -> None:
+    colour = np.repeat(image[..., None], 3, axis=2)
+    assert_array_equal(to_pixels(image, FASHION_MNIST), to_pixels(colour, FASHION_MNIST))
 
 
 @given(arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40))))

@@ -8,8 +8,16 @@ from PIL import Image
 
 from hashsearch.errors import ArgumentError
 from hashsearch.gallery import Gallery
+from hashsearch.gallery.duplicates import find_duplicates
 from hashsearch.images import read_image, thumbnail
-from hashsearch.pictures import SheetRow, contact_sheet, match_image, png_bytes
+from hashsearch.pictures import (
+    PER_GROUP,
+    SheetRow,
+    contact_sheet,
+    group_sheet,
+    match_image,
+    png_bytes,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,3 +194,68 @@ def test_the_file_is_the_picture() -> None:
     sheet = contact_sheet([row(made)], made)
     again = read_image(png_bytes(sheet))
     assert sheet.tobytes() == again.tobytes()
+
+
+def alike(*sizes: int) -> Gallery:
+    """Groups of these sizes, far from each other, each of one code."""
+    centres = np.random.default_rng(0).integers(0, 256, (len(sizes), 8), dtype=np.uint8)
+    codes = np.repeat(centres, sizes, axis=0)
+    return Gallery.from_codes(
+        codes, n_bits=64, fine_bits=0, thumbnails=[thumbnail(GREEN)] * len(codes)
+    )
+
+
+def tiles(image: Image.Image) -> npt.NDArray[np.int64]:
+    """Left and top of each picture of :data:`GREEN`, line by line: ``(n, 2)``."""
+    near = (np.abs(pixels(image).astype(int) - (20, 160, 60)) < 12).all(axis=2)
+    corner = near & ~np.pad(near, ((1, 0), (0, 0)))[:-1] & ~np.pad(near, ((0, 0), (1, 0)))[:, :-1]
+    return np.argwhere(corner)[:, ::-1]
+
+
+def test_groups_stand_below_each_other_and_their_first_items_are_framed() -> None:
+    made = alike(2, 4, 3)
+    sheet = group_sheet(find_duplicates(made), range(3), made)
+    firsts = boxes(sheet, BLUE)
+    assert len(firsts) == 3
+    assert len({left for left, _ in firsts}) == 1
+    assert len(set(np.diff([top for _, top in firsts]))) == 1
+    tops = sorted(set(tiles(sheet)[:, 1].tolist()))
+    assert [(tiles(sheet)[:, 1] == top).sum() for top in tops] == [4, 3, 2]
+    assert not boxes(sheet, ORANGE)
+    last = firsts[-1][1]
+    assert ink(sheet, (0, last + 112, sheet.width, sheet.height)) > 0  # its captions
+    assert ink(sheet, (sheet.width - 10, 0, sheet.width, sheet.height)) == 0
+
+
+def test_only_the_groups_asked_for_are_drawn() -> None:
+    made = alike(2, 4, 3)
+    sheet = group_sheet(find_duplicates(made), [1], made)
+    assert len(boxes(sheet, BLUE)) == 1
+    assert len(tiles(sheet)) == 3
+
+
+def test_a_large_group_is_cut_and_says_so() -> None:
+    full, more = (
+        group_sheet(find_duplicates(made), [0], made)
+        for made in (alike(PER_GROUP), alike(PER_GROUP + 7))
+    )
+    assert full.size == more.size
+    assert len(tiles(full)) == len(tiles(more)) == PER_GROUP
+    (_, top), *_ = boxes(more, BLUE)
+    title = (0, top - 24, more.width, top - 2)
+    assert ink(more, title) > ink(full, title) > 0
+
+
+def test_items_at_the_end_of_a_chain_are_framed_as_far_from_the_first() -> None:
+    made = gallery(6)
+    sheet = group_sheet(find_duplicates(made, 2), [0], made)
+    assert len(boxes(sheet, BLUE)) == 1
+    assert len(boxes(sheet, ORANGE)) == 3  # at 3, 4 and 5 bits
+
+
+def test_no_group_and_too_many_on_a_sheet_are_refused() -> None:
+    made = alike(2)
+    with pytest.raises(ArgumentError, match="at least one"):
+        group_sheet(find_duplicates(made), [], made)
+    with pytest.raises(ArgumentError, match="show fewer on a sheet"):
+        group_sheet(find_duplicates(made), [0] * 10_000, made)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -28,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.bench.latency import search_times
-from hashsearch.bench.machine import describe_machine, one_core
+from hashsearch.bench.machine import describe_machine, held_from_now, one_core, peak_memory
 from hashsearch.bench.overheads import process_time
 from hashsearch.bench.peers.of_faiss import FAISS_PEERS
 from hashsearch.bench.peers.system import Task
@@ -187,11 +186,11 @@ def _build(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
     fine_bits = 8 * codes.shape[1] - n_bits
     # What is loaded with the first gallery is no memory of this one.
     Gallery.from_codes(codes[:10], n_bits=n_bits, fine_bits=fine_bits)
-    before = _held_from_now()
+    before = held_from_now()
     start = time.perf_counter()
     built = Gallery.from_codes(codes, n_bits=n_bits, fine_bits=fine_bits)
     build_s = time.perf_counter() - start
-    peak = _peak() - before
+    peak = peak_memory() - before
     start = time.perf_counter()
     built.save(path)
     write_s = time.perf_counter() - start
@@ -233,7 +232,7 @@ def _search(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
     with_faiss, bare = (
         process_time([sys.executable, "-c", f"import {name}"]) for name in ("faiss", "numpy")
     )
-    before = _held_from_now()
+    before = held_from_now()
     start = time.perf_counter()
     gallery = Gallery.open(path)
     gallery.within(queries[:1], limit=0)
@@ -254,7 +253,7 @@ def _search(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
         "first_nearest_s": first_s,
         "nearest_us": medians[0],
         "size_us": medians[1],
-        "search_bytes_per_item": (_peak() - before) / len(codes),
+        "search_bytes_per_item": (peak_memory() - before) / len(codes),
     }
 
 
@@ -278,19 +277,6 @@ def _by_faiss(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
             search_times(system.search, asked[:_FAISS_WARM_UP])
             medians[name] = float(np.median(search_times(system.search, asked)))
     return medians
-
-
-def _held_from_now() -> int:
-    """Bytes of memory that this process holds; its peak counts from here."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    return _peak()
-
-
-def _peak() -> int:
-    """The most bytes of memory that this process has held."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    (kib,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return 1024 * int(kib)
 
 
 def _main() -> None:

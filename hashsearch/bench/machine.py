@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +15,7 @@ from hashsearch.gallery.threads import usable_cores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["describe_machine", "one_core"]
+__all__ = ["describe_machine", "held_from_now", "one_core", "peak_memory"]
 
 _PACKAGES = (
     "hashsearch",
@@ -62,6 +63,19 @@ def one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, cores)
+
+
+def held_from_now() -> int:
+    """Bytes of memory that this process holds; its peak counts from here."""
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    return peak_memory()
+
+
+def peak_memory() -> int:
+    """The most bytes of memory that this process has held."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (kib,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return 1024 * int(kib)
 
 
 def _cpu_model() -> str:

@@ -142,13 +142,15 @@ def quality(
     return quality_of(histogram, radius=radius, seed=seed)
 
 
-def quality_of(histogram: DistanceHistogram, *, radius: int, seed: int = 0) -> dict[str, Any]:
-    """As :func:`quality`, of what :func:`count_distances` counted."""
+def quality_of(
+    histogram: DistanceHistogram, *, radius: int, seed: int = 0, neighbours: str = "same-type"
+) -> dict[str, Any]:
+    """As :func:`quality`, of what :func:`count_distances` counted by that rule of neighbours."""
     n_items = int(histogram.items[0].sum())
     balls = histogram.ball_size(radius)
     precision, recall = histogram.precision_recall_curve()
     return {
-        "neighbours": "same-type",
+        "neighbours": neighbours,
         "queries": len(histogram.items),
         "items": n_items,
         "radius": radius,

@@ -25,7 +25,7 @@ import numpy as np
 from hashsearch.errors import GalleryDamaged
 from hashsearch.gallery import Gallery, changing, verify
 
-__all__ = ["Outcome", "is_changed", "stress"]
+__all__ = ["Outcome", "is_changed", "same_items", "stress"]
 
 _MODULE = "hashsearch.bench.stress"
 _ITEMS = 20_000
@@ -92,21 +92,29 @@ def is_changed(path: Path, before: Gallery, after: Gallery) -> bool:
         raise GalleryDamaged(f"{path}: a killed writer left wrong bytes")
     found = Gallery.open(path)
     for gallery, is_after in ((after, True), (before, False)):
-        if _same(found, gallery):
+        if same_items(found, gallery):
             return is_after
     raise GalleryDamaged(f"{path} holds neither the items of before nor those of after")
 
 
-def _same(one: Gallery, other: Gallery) -> bool:
+def same_items(one: Gallery, other: Gallery) -> bool:
     """Whether two galleries hold the same items, with all that belongs to them."""
-    names = [*_item_datasets(one)]
-    return names == [*_item_datasets(other)] and all(
+    names = _item_datasets(one)
+    if names != _item_datasets(other) or not all(
         np.array_equal(one.content.datasets[name], other.content.datasets[name]) for name in names
+    ):
+        return False
+    return one.has_thumbnails == other.has_thumbnails and all(
+        one.thumbnail(row) == other.thumbnail(row) for row in range(len(one) * one.has_thumbnails)
     )
 
 
 def _item_datasets(gallery: Gallery) -> list[str]:
-    return sorted(name for name in gallery.content.datasets if not name.startswith("faiss/"))
+    return sorted(
+        name
+        for name in gallery.content.datasets
+        if not name.startswith(("faiss/", "items/thumbnail"))
+    )
 
 
 def _fresh(number: int, items: int) -> Gallery:

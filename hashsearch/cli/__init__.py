@@ -16,7 +16,9 @@ import click
 
 from hashsearch import __version__
 from hashsearch.cli.bench import bench
-from hashsearch.cli.galleries import add, build_index, compact, export, info, remove, verify
+from hashsearch.cli.building import add, build_index
+from hashsearch.cli.duplicates import duplicates
+from hashsearch.cli.galleries import compact, export, info, remove, verify
 from hashsearch.cli.search import query
 from hashsearch.cli.train import train
 from hashsearch.errors import HashsearchError
@@ -53,7 +55,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     except MemoryError:
         _fail("this needs more memory than there is; do it with fewer items at once", status=1)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Stopped; nothing is half-written.", err=True)
+        click.echo(
+            "Stopped; nothing is half-written. A build or a training goes on where it was when the "
+            "same command is given again.",
+            err=True,
+        )
         sys.exit(1)
 
 
@@ -73,5 +79,17 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for _command in (build_index, query, bench, train, add, remove, compact, export, info, verify):
+for _command in (
+    build_index,
+    query,
+    duplicates,
+    bench,
+    train,
+    add,
+    remove,
+    compact,
+    export,
+    info,
+    verify,
+):
     cli.add_command(_command)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hashsearch.cli.building import SAMPLE_NAME, default_name, tell_skipped
 from hashsearch.cli.common import (
+    column_option,
     encoder_option,
     extra,
     gallery_option,
@@ -15,14 +17,17 @@ from hashsearch.cli.common import (
     indexes_option,
     json_option,
     open_gallery,
+    open_items,
     print_json,
     radius_option,
+    source_option,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hashsearch.bench.suite import Run, Suite
+    from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.datasets.image_set import ImageSet
 
 __all__ = ["bench"]
@@ -52,6 +57,20 @@ __all__ = ["bench"]
     "side of the radius they lie, too.",
 )
 @encoder_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Bring the gallery of this data up to date (what build-index takes; --gallery names it), "
+    "and measure how good its codes are by the data's own split.",
+)
+@click.option(
+    "--neighbours",
+    default="same-type",
+    show_default=True,
+    help="For --data, who is a neighbour of whom: same-type, same-item or shared-attributes(N).",
+)
+@source_option
+@column_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option(
     "--suite",
@@ -100,6 +119,10 @@ def bench(
     overheads: bool,
     pairs: Path | None,
     encoder: str | None,
+    data: Path | None,
+    neighbours: str,
+    source: str | None,
+    columns: tuple[str, ...],
     seed: int,
     suites: tuple[Path, ...],
     render: bool,
@@ -117,6 +140,7 @@ def bench(
 
     With --suite or --objectives, train systems instead, and measure how good each is.
     """
+    of_data = given(data=data, neighbours=neighbours, source=source, columns=columns)
     of_trainings = given(protocols=protocols, bits=bits, seeds=seeds)
     of_galleries = given(
         gallery=gallery,
@@ -130,13 +154,13 @@ def bench(
     )
     if suites:
         own = given(radius=radius, objectives=objectives, out=out)
-        _refuse({**of_galleries, **of_trainings, **own}, "--suite, whose file says all")
+        _refuse({**of_galleries, **of_data, **of_trainings, **own}, "--suite, whose file says all")
         if render:
             _refuse(given(share=share, data_dir=data_dir), "--render")
         _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
         return
     if objectives:
-        _refuse({**of_galleries, **given(share=share, render=render)}, "--objectives")
+        _refuse({**of_galleries, **of_data, **given(share=share, render=render)}, "--objectives")
         _bench_objectives(
             _names(objectives),
             _numbers("--bits", bits),
@@ -150,6 +174,16 @@ def bench(
         return
     own = given(data_dir=data_dir, share=share, render=render)
     _refuse({**of_trainings, **own}, "a gallery; it is for trainings")
+    if data is not None:
+        _refuse(given(scales=scales, peers=peers, overheads=overheads, pairs=pairs), "--data")
+        items = open_items(data, source, columns)
+        name = gallery or default_name(data)
+        folder = out or Path("benchmarks") / "results" / Path(name).stem
+        _bench_data(
+            items, name, encoder, neighbours, radius, seed, folder, indexes, as_json=as_json
+        )
+        return
+    _refuse(of_data, "a gallery; it is for --data")
 
     from hashsearch import console
     from hashsearch.bench import parse_scale, record, run, tables
@@ -185,6 +219,72 @@ def bench(
         for note in result["notes"]:
             click.echo(note)
     click.echo(f"Recorded: {', '.join(map(str, written))}", err=True)
+
+
+def _bench_data(
+    catalogue: Catalogue,
+    name: str,
+    encoder: str | None,
+    neighbours: str,
+    radius: int,
+    seed: int,
+    folder: Path,
+    indexes: Path,
+    *,
+    as_json: bool,
+) -> None:
+    """From a catalogue to its gallery, and to a row of figures."""
+    import json
+
+    from hashsearch import console
+    from hashsearch.bench.catalogue import catalogue_table, measure_catalogue
+    from hashsearch.bench.machine import describe_machine
+    from hashsearch.datasets.neighbours import NeighbourRule
+    from hashsearch.files import check_writable, write_atomically
+    from hashsearch.gallery.build import build_file
+    from hashsearch.places import encoder_of, encoder_to_build, gallery_path
+
+    rule = NeighbourRule.parse(neighbours)
+    record = folder / "data.json"
+    check_writable(record)
+    path = gallery_path(name, indexes)
+    with console.progress("encoding", len(catalogue.items)) as advance:
+        built = build_file(
+            path,
+            catalogue.items,
+            lambda known: encoder_to_build(
+                known, encoder or SAMPLE_NAME, chosen=encoder is not None
+            ),
+            update=True,
+            on_progress=advance,
+        )
+    skipped = tell_skipped(path, built.skipped)
+    measured = measure_catalogue(
+        built.gallery,
+        catalogue,
+        rule,
+        trained_on=encoder_of(built.gallery, encoder).record.dataset,
+        radius=radius,
+        seed=seed,
+    )
+    result = {
+        "gallery": str(path),
+        "encoder": built.gallery.encoder_name,
+        "encoder_fingerprint": built.gallery.encoder_fingerprint,
+        "skipped": len(skipped),
+        "seed": seed,
+        "machine": describe_machine(),
+        **measured,
+    }
+    write_atomically(record, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    if as_json:
+        print_json(result)
+    else:
+        table = catalogue_table(result)
+        console.print_table(table.title, table.columns, table.rows, table.note, n_text=0)
+    click.echo(f"Recorded: {record}", err=True)
+    if skipped:
+        click.get_current_context().exit(1)
 
 
 def _refuse(names: Iterable[str], beside: str) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "print_json",
     "radius_option",
     "source_option",
+    "tell_change",
 ]
 
 indexes_option = click.option(
@@ -131,3 +132,16 @@ def print_json(document: object) -> None:
     except UnicodeEncodeError:
         text = json.dumps(document, indent=1, allow_nan=False)
     click.echo(text)
+
+
+def tell_change(
+    path: Path, before: Gallery, after: Gallery, facts: dict[str, Any], *, as_json: bool
+) -> None:
+    """Say how many items a gallery had and has; ``facts`` are for the document alone."""
+    from hashsearch import console
+
+    if as_json:
+        print_json({"gallery": str(path), **facts, "items": len(after)})
+    else:
+        text = f"{path}: {len(before):,} items before, {len(after):,} now."
+        click.echo(console.printable(text))

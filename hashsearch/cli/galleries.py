@@ -1,176 +1,21 @@
-"""Commands that make galleries, and say what is in them."""
+"""Commands that say what is in a gallery, take from it, and write it for others."""
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from hashsearch.cli.common import (
-    encoder_option,
     gallery_option,
-    given,
     indexes_option,
     json_option,
     open_gallery,
     print_json,
+    tell_change,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hashsearch.gallery import Gallery
-    from hashsearch.gallery.build import Skipped
-
-__all__ = ["add", "build_index", "compact", "export", "info", "remove", "verify"]
-
-SAMPLE_NAME = "fashion-mnist"
-
-
-@click.command("build-index")
-@click.argument("photos", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--name",
-    help="Name of the gallery, or path of its .h5 file [default: the name of the folder].",
-)
-@click.option(
-    "--encoder",
-    "-e",
-    default=SAMPLE_NAME,
-    show_default=True,
-    help="Name of an encoder that ships, or path of an .onnx file; with --codes: the one that "
-    "made them [default: as exported].",
-)
-@click.option(
-    "--codes",
-    type=click.Path(path_type=Path),
-    help="Instead of PHOTOS: what `hashsearch export` wrote, or an .npy file of codes, "
-    "uint8 (n, bytes).",
-)
-@click.option("--bits", type=int, help="For --codes: of the semantic code [default: as exported].")
-@click.option("--fine-bits", type=int, help="For --codes [default: as exported, else the rest].")
-@click.option("--ids", type=click.Path(path_type=Path), help="For --codes: .npy file of texts.")
-@click.option("--labels", type=click.Path(path_type=Path), help="For --codes: .npy file of texts.")
-@click.option("--thumbnails/--no-thumbnails", default=True, help="Keep a small JPEG of each item.")
-@indexes_option
-@json_option
-def build_index(
-    *,
-    photos: Path | None,
-    name: str | None,
-    encoder: str,
-    codes: Path | None,
-    bits: int | None,
-    fine_bits: int | None,
-    ids: Path | None,
-    labels: Path | None,
-    thumbnails: bool,
-    indexes: Path,
-    as_json: bool,
-) -> None:
-    """Encode the images of the folder PHOTOS into a gallery.
-
-    Sub-folders are types. Without PHOTOS: the sample that ships, the 10,000 test images
-    of Fashion-MNIST. Images that cannot be read are listed, not fatal. With --codes, of
-    codes that are made already, nothing is encoded.
-    """
-    of_codes = given(bits=bits, fine_bits=fine_bits, ids=ids, labels=labels)
-    if codes is None and of_codes:
-        raise click.UsageError(f"--{next(iter(of_codes)).replace('_', '-')} is for --codes alone")
-    if codes is not None and (photos is not None or given(thumbnails=thumbnails)):
-        raise click.UsageError("--codes takes no photos to encode, and nothing for them")
-    if codes is not None and not name:
-        raise click.UsageError("say with --name what to call the gallery of --codes")
-    from hashsearch import console
-    from hashsearch.datasets import fashion_mnist
-    from hashsearch.datasets.folder import folder_items
-    from hashsearch.gallery import import_gallery, writing
-    from hashsearch.gallery.build import build
-    from hashsearch.places import check_replaceable, gallery_path, load_encoder
-
-    if name:
-        path = gallery_path(name, indexes)
-    else:
-        path = indexes / f"{_default_name(photos)}.h5"
-        check_replaceable(path, photos)
-    if codes is not None:
-        imported = import_gallery(
-            codes,
-            n_bits=bits,
-            fine_bits=fine_bits,
-            ids=ids,
-            labels=labels,
-            encoder=load_encoder(encoder) if given(encoder=encoder) else None,
-        )
-        imported.save(path)
-        _tell_built(path, imported, [], indexes, as_json=as_json)
-        return
-    items = fashion_mnist.sample().items() if photos is None else folder_items(photos)
-    loaded = load_encoder(encoder)
-    with writing(path) as writer, console.progress("encoding", len(items)) as advance:
-        result = build(items, loaded, thumbnails=thumbnails, on_progress=advance)
-        writer.write(result.gallery)
-    _tell_built(path, result.gallery, result.skipped, indexes, as_json=as_json)
-
-
-def _tell_built(
-    path: Path, built: Gallery, skipped: Sequence[Skipped], indexes: Path, *, as_json: bool
-) -> None:
-    from hashsearch import console
-
-    records = _tell_skipped(skipped)
-    if as_json:
-        print_json({"gallery": str(path), "items": len(built), "skipped": records})
-    else:
-        left_out = f", {len(skipped)} skipped" if skipped else ""
-        hint = f"Try `hashsearch query IMAGE{_option_to_find(path, indexes)}`."
-        if built.encoder_fingerprint is None:
-            hint = "To search it by photo, build it with --encoder: the one that made its codes."
-        click.echo(console.printable(f"{path}: {len(built):,} items{left_out}. {hint}"))
-
-
-@click.command(short_help="Add the images of a folder to a gallery.")
-@click.argument("photos", type=click.Path(path_type=Path))
-@gallery_option
-@encoder_option
-@indexes_option
-@json_option
-def add(
-    *, photos: Path, gallery: str | None, encoder: str | None, indexes: Path, as_json: bool
-) -> None:
-    """Encode the images of the folder PHOTOS, and add them to a gallery.
-
-    Sub-folders are types. An id, which is a file's path in PHOTOS, that the gallery has
-    already is refused. Whoever searches meanwhile has the old items until all are added.
-    """
-    from hashsearch import console
-    from hashsearch.datasets.folder import folder_items
-    from hashsearch.gallery import changing
-    from hashsearch.gallery.build import build
-    from hashsearch.places import encoder_of, find_gallery
-
-    path = find_gallery(gallery, indexes)
-    items = folder_items(photos)
-    with (
-        changing(path) as (opened, writer),
-        console.progress("encoding", len(items)) as advance,
-    ):
-        opened.check_new([item.id for item in items])
-        loaded = encoder_of(opened, encoder)
-        result = build(
-            items,
-            loaded,
-            thumbnails=opened.has_thumbnails,
-            indexes=(),
-            on_progress=advance,
-        )
-        changed = opened.merged(result.gallery)
-        writer.write(changed.indexed(opened.chosen_indexes))
-    facts = {"added": len(result.gallery), "skipped": _tell_skipped(result.skipped)}
-    _tell_change(path, opened, changed, facts, as_json=as_json)
+__all__ = ["compact", "export", "info", "remove", "verify"]
 
 
 @click.command(short_help="Remove items from a gallery.")
@@ -203,7 +48,7 @@ def remove(
     with changing(path) as (opened, writer):
         changed = opened.without(unwanted)
         writer.write(changed.indexed(opened.chosen_indexes))
-    _tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)
+    tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)
 
 
 @click.command(short_help="Write a gallery anew, in less space.")
@@ -292,42 +137,3 @@ def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
         raise GalleryDamaged(
             f"{path}: {', '.join(damaged)} damaged; rebuild it with `hashsearch build-index`"
         )
-
-
-def _tell_skipped(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
-    """Say on standard error what was skipped; the same for a document."""
-    from hashsearch import console
-
-    for each in skipped:
-        click.echo(console.printable(f"Skipped {each.reason}"), err=True)
-    return [vars(each) for each in skipped]
-
-
-def _tell_change(
-    path: Path, before: Gallery, after: Gallery, facts: dict[str, Any], *, as_json: bool
-) -> None:
-    from hashsearch import console
-
-    if as_json:
-        print_json({"gallery": str(path), **facts, "items": len(after)})
-    else:
-        text = f"{path}: {len(before):,} items before, {len(after):,} now."
-        click.echo(console.printable(text))
-
-
-def _default_name(photos: Path | None) -> str:
-    """What a gallery of this folder is called."""
-    if photos is None:
-        return SAMPLE_NAME
-    name = photos.name if photos.name not in {"", ".."} else photos.resolve().name
-    if not name:
-        raise click.UsageError(f"{photos} has no name to call the gallery by; give one with --name")
-    return name
-
-
-def _option_to_find(path: Path, indexes: Path) -> str:
-    """What a query needs so that it finds this gallery: nothing, if it lies where all do."""
-    source = click.get_current_context().get_parameter_source("indexes")
-    if path.parent == indexes and source is not ParameterSource.COMMANDLINE:
-        return ""
-    return f" --gallery {shlex.quote(str(path))}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,20 +23,43 @@ from hashsearch.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import numpy.typing as npt
     from PIL import Image
+
+    from hashsearch.encoder import Encoder
+    from hashsearch.gallery import Gallery, Matches
 
 __all__ = ["query"]
 
+_AT_ONCE = 256  # images that are in memory
 
-@click.command(short_help="Find what is nearest to image files.")
-@click.argument("images", nargs=-1, required=True)
+
+@click.command(short_help="Find what is nearest to images or items.")
+@click.argument("images", nargs=-1)
+@click.option(
+    "--images-file",
+    type=click.Path(path_type=Path),
+    help="A file of further image files, one a line.",
+)
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    help="Search with this item of the gallery, which is not among its matches; may be repeated.",
+)
 @click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Matches.")
 @radius_option
 @gallery_option
 @encoder_option
 @click.option(
-    "--label", "labels", multiple=True, help="Find items of this label only; may be repeated."
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Find only items that have this in a column of the gallery; may be repeated: one of the "
+    "values of each column.",
 )
+@click.option("--label", "labels", multiple=True, help="The same as --where label=VALUE.")
 @click.option(
     "--only",
     type=click.Path(path_type=Path),
@@ -47,24 +71,50 @@ __all__ = ["query"]
     help="Find no items whose ids this file lists, one a line.",
 )
 @click.option(
+    "--distinct",
+    is_flag=True,
+    help="Of several images of one article (column item; without one: of equal code) the best.",
+)
+@click.option(
+    "--show",
+    "shown",
+    multiple=True,
+    metavar="COLUMN",
+    help="Show path, or a further column of the gallery, in the table; may be repeated. JSON and "
+    "CSV have all.",
+)
+@click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a picture of query and matches to this PNG file.",
+    help="Write a picture of queries and matches to this PNG file.",
+)
+@click.option(
+    "--copy-to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Copy the files of the matches into this folder, a folder in it for each query.",
 )
 @indexes_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a match.")
 @json_option
 def query(
     *,
     images: tuple[str, ...],
+    images_file: Path | None,
+    ids: tuple[str, ...],
     k: int,
     radius: int,
     gallery: str | None,
     encoder: str | None,
+    where: tuple[str, ...],
     labels: tuple[str, ...],
     only: Path | None,
     without: Path | None,
+    distinct: bool,
+    shown: tuple[str, ...],
     sheet: Path | None,
+    copy_to: Path | None,
     indexes: Path,
+    as_csv: bool,
     as_json: bool,
 ) -> None:
     """Find the gallery items nearest to each of the image files IMAGES.
@@ -75,67 +125,203 @@ def query(
     """
     from hashsearch import console
     from hashsearch.datasets.ids import read_ids
-    from hashsearch.files import write_atomically
+    from hashsearch.gallery.distinct import nearest_others
     from hashsearch.places import encoder_of
 
+    _check_usage(images or images_file or ids, sheet, as_csv=as_csv, as_json=as_json)
+    whole = open_gallery(gallery, indexes)
+    _check_columns(whole, shown)
+    conditions = _conditions([*where, *(f"label={label}" for label in labels)])
+    opened = _narrowed(whole, conditions, only, without)
+    asked = _Asked(keep_pictures=sheet is not None)
+    asked.add_items(whole, opened, ids)
+    if images or images_file:
+        listed = read_ids(images_file) if images_file else []
+        asked.add_images(encoder_of(whole, encoder), [*images, *listed])
+    if not asked.names:
+        click.get_current_context().exit(1)
+    matches: Sequence[Matches]
+    if ids or distinct:
+        matches = nearest_others(opened, asked.codes, k, radius, own=asked.own, distinct=distinct)
+    else:
+        matches = [*opened.nearest(asked.codes, k=k, radius=radius)]
+    if sheet is not None:
+        _write_sheet(sheet, asked, matches, opened)
+    complete = copy_to is None or _copy(copy_to, asked.names, matches)
+    if as_json:
+        print_json(_document(opened, radius, asked.names, matches))
+    elif as_csv:
+        click.echo(console.matches_csv(asked.names, matches), nl=False)
+    else:
+        for name, found in zip(asked.names, matches, strict=True):
+            console.print_matches(name, found, opened, shown)
+    if asked.unreadable or not complete:
+        click.get_current_context().exit(1)
+
+
+def _check_usage(queries: object, sheet: Path | None, *, as_csv: bool, as_json: bool) -> None:
+    if not queries:
+        raise click.UsageError("give image files, or items of the gallery with --id")
     if sheet is not None and sheet.suffix.lower() != ".png":
         raise click.UsageError(f"--sheet writes a PNG file; name one that ends in .png: {sheet}")
-    opened = open_gallery(gallery, indexes)
-    if labels or only or without:
-        opened = opened.only(
-            labels=labels or None,
-            ids=read_ids(only) if only else None,
-            without_ids=read_ids(without) if without else None,
-        )
-    loaded = encoder_of(opened, encoder)
-    names, pictures, unreadable = _read_queries(images)
-    for message in unreadable:
-        click.echo(f"Error: {console.printable(message)}", err=True)
-    if not pictures:
-        click.get_current_context().exit(1)
-    matches = opened.nearest(loaded.encode(pictures), k=k, radius=radius)
-    if sheet is not None:
-        from hashsearch.pictures import SheetRow, contact_sheet, png_bytes
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json are two forms of one answer; take one")
 
-        rows = [
-            SheetRow(Path(name).stem, picture, found)
-            for name, picture, found in zip(names, pictures, matches, strict=True)
-        ]
-        write_atomically(sheet, png_bytes(contact_sheet(rows, opened)))
-        click.echo(f"Wrote {sheet}", err=True)
-    if as_json:
-        print_json(
+
+def _document(
+    gallery: Gallery, radius: int, names: Sequence[str], matches: Sequence[Matches]
+) -> dict[str, Any]:
+    from hashsearch import console
+
+    return {
+        "gallery": str(gallery.path),
+        "radius": radius,
+        "queries": [
             {
-                "gallery": str(opened.path),
-                "radius": radius,
-                "queries": [
-                    {
-                        "query": name,
-                        "ball_size": int(found.ball_size[0]),
-                        "matches": console.match_records(found),
-                    }
-                    for name, found in zip(names, matches, strict=True)
-                ],
+                "query": name,
+                "ball_size": int(found.ball_size[0]),
+                "matches": console.match_records(found),
             }
-        )
-    else:
-        for name, found in zip(names, matches, strict=True):
-            console.print_matches(name, found, opened)
-    if unreadable:
-        click.get_current_context().exit(1)
+            for name, found in zip(names, matches, strict=True)
+        ],
+    }
 
 
-def _read_queries(sources: Sequence[str]) -> tuple[list[str], list[Image.Image], list[str]]:
-    """Names and pictures of the images that can be read, and what is wrong with the others."""
+def _narrowed(
+    gallery: Gallery, conditions: dict[str, list[str]], only: Path | None, without: Path | None
+) -> Gallery:
+    """The items that may be found."""
+    from hashsearch.datasets.ids import read_ids
+
+    if not (conditions or only or without):
+        return gallery
+    return gallery.only(
+        where=conditions,
+        ids=read_ids(only) if only else None,
+        without_ids=read_ids(without) if without else None,
+    )
+
+
+@dataclass
+class _Asked:
+    """The queries: what they are called, their codes, and what cannot be read."""
+
+    keep_pictures: bool
+    names: list[str] = field(default_factory=list)
+    pictures: list[Image.Image | None] = field(default_factory=list)
+    unreadable: bool = False
+    _codes: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    _own: list[int] = field(default_factory=list)
+
+    @property
+    def codes(self) -> npt.NDArray[np.uint8]:
+        """``uint8 (q, code_bytes)``."""
+        import numpy as np
+
+        return np.concatenate(self._codes)
+
+    @property
+    def own(self) -> npt.NDArray[np.int64]:
+        """``int64 (q,)``: the row of what each query is in the gallery that is searched, or -1."""
+        import numpy as np
+
+        return np.array(self._own, np.int64)
+
+    def add_items(self, whole: Gallery, searched: Gallery, ids: Sequence[str]) -> None:
+        """Items of a gallery; they need not be among those that are searched."""
+        from hashsearch.pictures import match_image
+
+        if not ids:
+            return
+        rows = whole.content.rows_of(ids)
+        places, there = searched.content.find(ids)
+        self._own += [
+            place if found else -1
+            for place, found in zip(places.tolist(), there.tolist(), strict=True)
+        ]
+        self._codes.append(whole.codes(rows))
+        self.names += ids
+        if self.keep_pictures:
+            self.pictures += [match_image(whole, row) for row in rows.tolist()]
+
+    def add_images(self, encoder: Encoder, sources: Sequence[str]) -> None:
+        """Image files; a few of them are in memory at a time."""
+        from hashsearch import console
+
+        for start in range(0, len(sources), _AT_ONCE):
+            pictures = []
+            for source in sources[start : start + _AT_ONCE]:
+                picture, message = _read(source, encoder)
+                if picture is None:
+                    self.unreadable = True
+                    click.echo(f"Error: {console.printable(message)}", err=True)
+                    continue
+                pictures.append(picture)
+                self.names.append("standard input" if source == "-" else source)
+            if pictures:
+                self._codes.append(encoder.encode(pictures))
+                self._own += [-1] * len(pictures)
+            if self.keep_pictures:
+                self.pictures += pictures
+
+
+def _read(source: str, encoder: Encoder) -> tuple[Image.Image | None, str]:
+    """The picture of a query, or what is wrong with it."""
     from hashsearch.images import read_image
 
-    names, pictures, unreadable = [], [], []
-    for source in sources:
-        piped = source == "-"
-        try:
-            pictures.append(read_image(sys.stdin.buffer.read() if piped else source))
-        except ImageError as error:
-            unreadable.append(f"standard input: {error}" if piped else str(error))
-        else:
-            names.append("standard input" if piped else source)
-    return names, pictures, unreadable
+    piped = source == "-"
+    try:
+        content = sys.stdin.buffer.read() if piped else source
+        # As a build reads it, so that the file of an item is found at distance 0.
+        return read_image(content, least_side=encoder.preprocessing.least_side), ""
+    except ImageError as error:
+        return None, f"standard input: {error}" if piped else str(error)
+
+
+def _conditions(where: Sequence[str]) -> dict[str, list[str]]:
+    conditions: dict[str, list[str]] = {}
+    for text in where:
+        column, parted, value = text.partition("=")
+        if not parted or not column:
+            raise click.UsageError(f"--where takes COLUMN=VALUE, not {text!r}")
+        conditions.setdefault(column, []).append(value)
+    return conditions
+
+
+def _check_columns(gallery: Gallery, names: Sequence[str]) -> None:
+    known = ["path", *(name for name in gallery.column_names if name != "label")]
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"--show: no column {name!r}; there are {', '.join(known)}")
+
+
+def _write_sheet(path: Path, asked: _Asked, matches: Sequence[Matches], gallery: Gallery) -> None:
+    from hashsearch.files import write_atomically
+    from hashsearch.pictures import SheetRow, contact_sheet, png_bytes
+
+    rows = [
+        SheetRow(Path(name).stem, picture, found)
+        for name, picture, found in zip(asked.names, asked.pictures, matches, strict=True)
+    ]
+    write_atomically(path, png_bytes(contact_sheet(rows, gallery)))
+    click.echo(f"Wrote {path}", err=True)
+
+
+def _copy(folder: Path, names: Sequence[str], matches: Sequence[Matches]) -> bool:
+    """Copy the files of the matches; whether all were there."""
+    from hashsearch import console
+    from hashsearch.files import copy_file
+
+    complete = True
+    for place, (name, found) in enumerate(zip(names, matches, strict=True), 1):
+        target = folder / f"{place:03d}-{Path(name).stem}" if len(names) > 1 else folder
+        for rank, path in enumerate(found.paths, 1):
+            if path is None:
+                message = f"{found.ids[rank - 1]} has no file"
+            else:
+                message = copy_file(Path(path), target / f"{rank:03d}-{Path(path).name}")
+            if message:
+                complete = False
+                click.echo(f"Not copied: {console.printable(message)}", err=True)
+    click.echo(f"Copied to {console.printable(str(folder))}", err=True)
+    return complete

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
-    from hashsearch.images import ImageSource
+    from hashsearch.images import ImageSource, Preprocessing
 
 __all__ = ["Item", "read_item"]
 
@@ -47,8 +47,14 @@ class Item:
     box: tuple[int, int, int, int] | None = None
 
 
-def read_item(item: Item) -> Image.Image:
+def read_item(item: Item, preprocessing: Preprocessing | None = None) -> Image.Image:
     """The picture of an item: its image, upright, cut to its box.
+
+    Args:
+        item: the item.
+        preprocessing: what the picture is for, so that a large JPEG without a box is decoded no
+            larger than that needs, as :func:`hashsearch.images.to_pixels` does it. With a box, or
+            None: at its own size, which the box counts in.
 
     Returns:
         A Pillow image of mode ``L`` or ``RGB``.
@@ -56,9 +62,11 @@ def read_item(item: Item) -> Image.Image:
     Raises:
         ImageError: see :func:`hashsearch.images.read_image`; or the box lies outside the image.
     """
-    image = read_image(item.image)
     if item.box is None:
-        return image
+        return read_image(
+            item.image, least_side=preprocessing.least_side if preprocessing else None
+        )
+    image = read_image(item.image)
     left, top, right, bottom = item.box
     box = (max(left, 0), max(top, 0), min(right, image.width), min(bottom, image.height))
     if box[0] >= box[2] or box[1] >= box[3]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.errors import DatasetError, DatasetMissing
+from hashsearch.datasets.csv_file import read_table, wrong
+from hashsearch.errors import DatasetError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -70,22 +69,22 @@ def read_pairs(path: Path, ids: Sequence[str]) -> JudgedPairs:
     for line, query, item, answer in _pairs(path):
         for name in (query, item):
             if name not in place_of:
-                raise _wrong(
+                raise wrong(
                     path,
                     line,
                     f"the gallery has no item {name!r}; write ids as `hashsearch query` prints "
                     "them, or name the gallery that was judged with --gallery",
                 )
         if query == item:
-            raise _wrong(path, line, f"{query!r} is paired with itself; remove the line")
+            raise wrong(path, line, f"{query!r} is paired with itself; remove the line")
         relevant = _ANSWERS.get(answer.strip().lower())
         if relevant is None:
             known = ", ".join(_ANSWERS)
-            raise _wrong(path, line, f"relevant is {answer!r}; write one of {known}")
+            raise wrong(path, line, f"relevant is {answer!r}; write one of {known}")
         pair = place_of[query], place_of[item]
         if pair in first:
             earlier, said = first[pair]
-            raise _wrong(
+            raise wrong(
                 path,
                 line,
                 f"repeats the pair of line {earlier}; remove one of them"
@@ -106,16 +105,12 @@ def read_pairs(path: Path, ids: Sequence[str]) -> JudgedPairs:
 
 def _pairs(path: Path) -> Iterator[tuple[int, str, str, str]]:
     """Number of the line, query, gallery item and answer of each pair, unchecked."""
-    records = _records(path)
-    header_line, header = next(records, (1, None))
-    if header is None:
-        raise DatasetError(
-            f"{path} is empty; write the line {','.join(COLUMNS)} and pairs under it"
-        )
+    mend_empty = f"write the line {','.join(COLUMNS)} and pairs under it"
+    header_line, header, records = read_table(path, mend_empty=mend_empty)
     names = [name.strip().lower() for name in header]
     for column in COLUMNS:
         if names.count(column) != 1:
-            raise _wrong(
+            raise wrong(
                 path,
                 header_line,
                 f"the header has {'no' if column not in names else 'more than one'} column "
@@ -123,47 +118,4 @@ def _pairs(path: Path) -> Iterator[tuple[int, str, str, str]]:
             )
     query, item, answer = map(names.index, COLUMNS)
     for line, record in records:
-        if len(record) != len(names):
-            raise _wrong(
-                path,
-                line,
-                f"the number of values is {len(record)}, that of columns {len(names)}; give "
-                "each column one, and put one that holds a comma in quotes",
-            )
         yield line, record[query], record[item], record[answer]
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The values of each record that is not empty, and the line that it begins on."""
-    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
-    line = 1
-    try:
-        for record in reader:
-            if record:
-                yield line, record
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise _wrong(path, line, f"is not CSV ({error}); mend the quotes") from error
-
-
-def _text(path: Path) -> str:
-    """The file as text, without the mark that spreadsheets put in front of UTF-8."""
-    if path.is_dir():
-        raise DatasetError(f"{path} is a folder; name a CSV file in it")
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DatasetMissing(f"{path}: no such file; check its name") from error
-    except OSError as error:
-        raise DatasetError(
-            f"cannot read {path}: {error.strerror}; check its permissions"
-        ) from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _wrong(path, line, "is not UTF-8 text; save the file as CSV in UTF-8") from error
-
-
-def _wrong(path: Path, line: int, what: str) -> DatasetError:
-    return DatasetError(f"{path}, line {line}: {what}")

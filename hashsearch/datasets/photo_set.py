@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hashsearch.datasets.item import read_item
 from hashsearch.datasets.neighbours import Facts, NeighbourRule, facts_of
 from hashsearch.errors import DatasetError
-from hashsearch.images import Preprocessing, describe, to_pixels
+from hashsearch.images import Preprocessing, describe, prepared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,7 +81,7 @@ class PhotoSet:
         Raises:
             ImageError: see :func:`hashsearch.datasets.item.read_item`.
         """
-        return to_pixels(read_item(self.items[row]), self.preprocessing)
+        return prepared(read_item(self.items[row], self.preprocessing), self.preprocessing)
 
     @cached_property
     def digests(self) -> dict[str, str]:

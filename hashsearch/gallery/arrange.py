@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from hashsearch.codes import check_bit_counts, check_codes, split_codes
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.content import Content, now
+from hashsearch.gallery.content import LABEL, Content, column_datasets, now
 from hashsearch.gallery.hamming_index import index_datasets
+from hashsearch.gallery.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence, Sized
 
 __all__ = ["arrange"]
 
@@ -27,14 +28,17 @@ def arrange(
     ids: Sequence[str] | None,
     labels: Sequence[str | None] | None,
     paths: Sequence[str | None] | None,
-    thumbnails: Sequence[bytes | None] | None,
+    thumbnails: Sequence[bytes | None] | Thumbnails | None,
+    columns: Mapping[str, Sequence[str | None]] | None,
+    stamps: npt.NDArray[np.uint64] | None,
     encoder_fingerprint: str | None,
     encoder_name: str | None,
     indexes: Sequence[str] | None,
 ) -> Content:
     """Sort the items by semantic code, then by id, and index the distinct codes.
 
-    Args and errors are those of :meth:`hashsearch.gallery.Gallery.from_codes`.
+    Args and errors are those of :meth:`hashsearch.gallery.Gallery.from_codes`, and ``stamps``,
+    ``uint64 (n, 2)``: what the images were encoded of (:mod:`hashsearch.gallery.stamps`).
     """
     check_bit_counts(n_bits, fine_bits)
     codes = check_codes(codes, n_bits, fine_bits)
@@ -70,13 +74,19 @@ def arrange(
     del id_column, id_rank
     if fine_bits:
         datasets["items/fine"] = np.ascontiguousarray(fine[order])
-    if labels is not None:
-        datasets.update(_label_columns(labels, order))
+    if stamps is not None:
+        datasets["items/stamp"] = stamps[order]
+    named = {LABEL: labels} if labels is not None else {}
+    for name, values in (*named.items(), *(columns or {}).items()):
+        datasets.update(_coded_column(name, values, order))
     if paths is not None:
         column = _text_column(["" if path is None else path for path in paths], "paths", n_items)
         datasets["items/path"] = column[order]
     if thumbnails is not None:
-        datasets.update(_thumbnail_columns(thumbnails, order))
+        _check_length(thumbnails, "thumbnails", n_items)
+        if not isinstance(thumbnails, Thumbnails):
+            thumbnails = Thumbnails.of(thumbnails)
+        thumbnails = thumbnails.take(order)
     del order
     datasets.update(index_datasets(distinct, indexes))
     return Content(
@@ -88,6 +98,7 @@ def arrange(
         encoder_name=encoder_name or None,
         created=now(),
         datasets=datasets,
+        thumbnails=thumbnails,
     )
 
 
@@ -176,43 +187,29 @@ def _text_column(values: Sequence[str], what: str, n_items: int | None) -> npt.N
     return np.array(encoded, dtype=f"S{width or 1}")  # HDF5 has no strings of width 0
 
 
-def _label_columns(
-    labels: Sequence[str | None], order: npt.NDArray[np.intp]
+def _coded_column(
+    name: str, values: Sequence[str | None], order: npt.NDArray[np.intp]
 ) -> dict[str, npt.NDArray[Any]]:
-    _check_length(labels, "labels", len(order))
-    given = [label for label in labels if label is not None]
+    """A column as numbers of its distinct values; nothing where no item has one."""
+    what = "labels" if name == LABEL else f"column {name!r}"
+    _check_length(values, what, len(order))
+    if not name:
+        raise ArgumentError("a column has an empty name; give it one")
+    _text_column([name], "the name of a column", None)
+    given = {value for value in values if value is not None}
     if not given:
         return {}
-    _text_column(given, "labels", None)  # refuses what cannot be sorted or written
-    names = sorted(set(given))
-    number: dict[str | None, int] = {name: place for place, name in enumerate(names)}
+    _text_column([*given], what, None)  # refuses what cannot be sorted or written
+    distinct = sorted(given)
+    number: dict[str | None, int] = {value: place for place, value in enumerate(distinct)}
     number[None] = -1
+    numbers_at, values_at = column_datasets(name)
     return {
-        "labels/name": _text_column(names, "labels", None),
-        "items/label": np.array([number[label] for label in labels], np.int32)[order],
+        values_at: _text_column(distinct, what, None),
+        numbers_at: np.array([number[value] for value in values], np.int32)[order],
     }
 
 
-def _thumbnail_columns(
-    thumbnails: Sequence[bytes | None], order: npt.NDArray[np.intp]
-) -> dict[str, npt.NDArray[Any]]:
-    _check_length(thumbnails, "thumbnails", len(order))
-    for place, picture in enumerate(thumbnails):
-        if picture is not None and not isinstance(picture, bytes):
-            raise ArgumentError(
-                f"thumbnails[{place}] must be bytes (a JPEG) or None, not {type(picture).__name__}"
-            )
-    pictures = [thumbnails[place] or b"" for place in order.tolist()]
-    blob = np.frombuffer(b"".join(pictures), np.uint8)
-    if not blob.size:
-        return {}
-    ends = np.cumsum([len(picture) for picture in pictures], dtype=np.uint64)
-    return {
-        "items/thumbnail": blob,
-        "items/thumbnail_offsets": np.concatenate([np.zeros(1, np.uint64), ends]),
-    }
-
-
-def _check_length(values: Sequence[object], what: str, n_items: int) -> None:
+def _check_length(values: Sized, what: str, n_items: int) -> None:
     if len(values) != n_items:
         raise ArgumentError(f"{what} has {len(values)} entries for {n_items} codes; give one each")

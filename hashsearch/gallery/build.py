@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.errors import ArgumentError, DatasetError, ImageError
+from hashsearch.datasets.item import read_item
+from hashsearch.errors import ArgumentError, DatasetError, GalleryMissing, ImageError
+from hashsearch.gallery.arrange import arrange
+from hashsearch.gallery.content import ATTRIBUTES, ITEM
 from hashsearch.gallery.gallery import Gallery
+from hashsearch.gallery.journal import Encoded, Found, Journal, resumable
+from hashsearch.gallery.stamps import content_stamp, entry_stamp
 from hashsearch.gallery.threads import usable_cores
-from hashsearch.images import Preprocessing, read_image, thumbnail, to_pixels
+from hashsearch.gallery.thumbnails import Thumbnails
+from hashsearch.gallery.writer import writing
+from hashsearch.images import Preprocessing, prepared, thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
+    from pathlib import Path
 
     from hashsearch.datasets.item import Item
     from hashsearch.encoder import Encoder
 
-__all__ = ["BuildResult", "Skipped", "build"]
+__all__ = ["BuildResult", "Skipped", "build", "build_file"]
 
 # While one batch is in the network, this many are being read.
 _BATCHES_AHEAD = 2
@@ -34,48 +42,62 @@ class Skipped:
     """An item that is not in the gallery, and why."""
 
     id: str
+    path: str | None
     reason: str
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A gallery, and the items that could not be read."""
+    """A gallery, and what became of the items.
+
+    Attributes:
+        gallery: in memory; it needs the journal until it is written.
+        skipped: the items that could not be read.
+        encoded: how many went through the network in this call.
+        added: how many are new since the gallery that was known.
+        changed: how many were in it, but had to be encoded anew.
+        removed: how many were in it, and are not any more.
+    """
 
     gallery: Gallery
     skipped: list[Skipped]
-
-
-@dataclass(frozen=True)
-class _Read:
-    """An item's pixels and thumbnail, or the reason why there are none."""
-
-    item: Item
-    pixels: npt.NDArray[np.uint8] | None
-    thumbnail: bytes | None
-    reason: str = ""
+    encoded: int
+    added: int
+    changed: int
+    removed: int
 
 
 def build(
     items: Sequence[Item],
     encoder: Encoder,
     *,
+    journal: Journal | None = None,
+    known: Gallery | None = None,
+    checksum: bool = False,
+    strict: bool = False,
     thumbnails: bool = True,
     indexes: Sequence[str] | None = None,
-    batch_size: int = 256,
+    batch_size: int | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> BuildResult:
     """Encode items into a gallery; images that cannot be read are listed, not fatal.
 
     Images are read in threads while the network runs; a few batches are in memory at a
-    time. An item whose id, label or path is no UTF-8 text (a file may have any name) is
-    listed, too.
+    time, and thumbnails only in the journal. An item whose id, label or path is no UTF-8 text (a
+    file may have any name) is listed, too.
 
     Args:
         items: with unique ids.
         encoder: makes the codes; its fingerprint is stored in the gallery.
+        journal: keeps what is encoded, batch by batch; what it holds already of an unchanged
+            image is not encoded again. None: one in memory.
+        known: an earlier gallery of the same encoder, whose unchanged items are not encoded again.
+        checksum: an image is unchanged where its content is the same, which means to read it;
+            else where size and time of the last change of its file are.
+        strict: the first image that cannot be read ends it.
         thumbnails: keep a small JPEG of each item in the gallery.
         indexes: FAISS indexes to store; see :meth:`Gallery.from_codes`.
-        batch_size: how many images the network sees at once.
+        batch_size: how many images the network sees at once; None: as the encoder would.
         on_progress: called with the number of items done since the last call.
 
     Returns:
@@ -83,41 +105,243 @@ def build(
 
     Raises:
         DatasetError: not one image can be read.
+        ImageError: ``strict``, and one cannot.
         ArgumentError: two items have one id, or a batch size below 1.
+        EncoderMismatch: ``known`` was built with another encoder.
+        GalleryWriteError: the disk refuses the journal.
     """
+    batch_size = encoder.batch_size if batch_size is None else batch_size
     if batch_size < 1:
         raise ArgumentError(f"batch_size must be at least 1, not {batch_size}")
+    if known is not None:
+        known.check_encoder(encoder.fingerprint)
     _check_unique(items)
-    kept: list[_Read] = []
-    codes: list[npt.NDArray[np.uint8]] = []
+    if journal is None:
+        journal = Journal(":memory:", encoder.fingerprint)
+    before = _Before(journal, known)
+    reader = _Reader(encoder.preprocessing, checksum=checksum, thumbnails=thumbnails)
+    kept = _Kept(len(items), encoder.code_bytes)
     skipped: list[Skipped] = []
+    encoded = 0
     # Closed, not only left: what stops the loop must stop the threads.
-    with closing(_read_ahead(items, encoder.preprocessing, thumbnails, batch_size)) as batches:
+    with closing(_read_ahead(items, before, reader, batch_size)) as batches:
         for batch in batches:
-            good = [read for read in batch if read.pixels is not None]
-            skipped += [Skipped(read.item.id, read.reason) for read in batch if read.reason]
-            if good:
-                pixels = np.stack([read.pixels for read in good if read.pixels is not None])
-                codes.append(encoder.encode_pixels(pixels, batch_size=batch_size))
-                kept += [_Read(read.item, None, read.thumbnail) for read in good]
+            for read in batch:
+                if read.reason:
+                    if strict:
+                        raise ImageError(f"{read.reason} (leave out --strict to go on without it)")
+                    skipped.append(Skipped(read.item.id, read.item.path, read.reason))
+            new = [read for read in batch if read.pixels is not None]
+            found = {id(read): read.found for read in batch if read.found is not None}
+            if new:
+                pixels = np.stack([read.pixels for read in new if read.pixels is not None])
+                codes = encoder.encode_pixels(pixels, batch_size=batch_size)
+                found |= _keep(journal, new, codes)
+                encoded += len(new)
+            for read in batch:
+                if id(read) in found:
+                    kept.add(read.item, found[id(read)])
             if on_progress:
                 on_progress(len(batch))
-    if not kept:
+    if not kept.items:
         first = f" (first: {skipped[0].reason})" if skipped else ""
         raise DatasetError(f"none of the {len(items)} images can be read{first}")
-    gallery = Gallery.from_codes(
-        np.concatenate(codes),
-        n_bits=encoder.n_bits,
-        fine_bits=encoder.fine_bits,
-        ids=[read.item.id for read in kept],
-        labels=_if_any([read.item.label for read in kept]),
-        paths=_if_any([read.item.path for read in kept]),
-        thumbnails=[read.thumbnail for read in kept] if thumbnails else None,
-        encoder_fingerprint=encoder.fingerprint,
-        encoder_name=encoder.name,
-        indexes=indexes,
+    gallery = kept.gallery(encoder, before, thumbnails=thumbnails, indexes=indexes)
+    old = 0 if known is None else int(known.content.find(gallery.ids())[1].sum())
+    return BuildResult(
+        gallery,
+        skipped,
+        encoded,
+        added=len(gallery) - old,
+        changed=old - kept.from_known,
+        removed=0 if known is None else len(known) - old,
     )
-    return BuildResult(gallery, skipped)
+
+
+def build_file(
+    path: Path,
+    items: Sequence[Item],
+    choose_encoder: Callable[[Gallery | None], Encoder],
+    *,
+    update: bool = False,
+    thumbnails: bool | None = None,
+    checksum: bool = False,
+    strict: bool = False,
+    on_progress: Callable[[int], None] | None = None,
+) -> BuildResult:
+    """Build a gallery file; a build that was stopped goes on.
+
+    Args:
+        path: of the file.
+        items: as for :func:`build`.
+        choose_encoder: gives the encoder for the gallery that is there, if it is updated.
+        update: bring the gallery that is there up to date; one that is not there is built.
+        thumbnails: keep a small JPEG of each item; None: as the gallery that is updated does, else
+            yes.
+        checksum: as for :func:`build`.
+        strict: as for :func:`build`.
+        on_progress: as for :func:`build`.
+
+    Returns:
+        As :func:`build` does; the gallery is that of the file.
+
+    Raises:
+        GalleryBusy, GalleryWriteError: see :func:`hashsearch.gallery.writing`.
+        GalleryError: the gallery that is updated cannot be read.
+        DatasetError, ImageError, ArgumentError, EncoderMismatch: see :func:`build`.
+    """
+    with writing(path) as writer:
+        known = None
+        if update:
+            with suppress(GalleryMissing):
+                known = Gallery.open(path)
+        encoder = choose_encoder(known)
+        if thumbnails is None:
+            thumbnails = known is None or known.has_thumbnails
+        with resumable(path, encoder) as journal:
+            result = build(
+                items,
+                encoder,
+                journal=journal,
+                known=known,
+                checksum=checksum,
+                strict=strict,
+                thumbnails=thumbnails,
+                indexes=None if known is None else known.chosen_indexes,
+                on_progress=on_progress,
+            )
+            writer.write(result.gallery)
+    return replace(result, gallery=Gallery.open(path))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What reading an item gave: its pixels, or why there are none, or that none are needed.
+
+    Attributes:
+        item: that was read.
+        entry: its stamps, see :mod:`hashsearch.gallery.stamps`.
+        content: likewise.
+        pixels: for the network.
+        thumbnail: JPEG bytes.
+        found: of an unchanged image, what is known of it already.
+        reason: why it is skipped; empty: it is not.
+    """
+
+    item: Item
+    entry: int = 0
+    content: int = 0
+    pixels: npt.NDArray[np.uint8] | None = None
+    thumbnail: bytes | None = None
+    found: Found | None = None
+    reason: str = ""
+
+
+class _Before:
+    """What was encoded before: in a build that was stopped, or in an earlier gallery.
+
+    The place of an item of the gallery is ``-1 - row``.
+    """
+
+    def __init__(self, journal: Journal, known: Gallery | None) -> None:
+        self._journal = journal
+        self._known = known
+
+    def find(self, items: Sequence[Item]) -> list[list[Found]]:
+        """What is known of each item, the journal's first."""
+        found: list[list[Found]] = []
+        for item in items:
+            # What is no text cannot be looked for; it is refused when it is read.
+            one = None if _text_fault(item) else self._journal.find(item.id)
+            found.append([] if one is None else [one])
+        known = self._known
+        if known is None or "items/stamp" not in known.content.datasets:
+            return found
+        rows, there = known.content.find([item.id for item in items])
+        stamps = known.content.datasets["items/stamp"]
+        for place in np.flatnonzero(there).tolist():
+            row = int(rows[place])
+            entry, content = stamps[row].tolist()
+            if content:  # else nothing is known of it
+                size = 0 if known.content.thumbnails is None else len(known.thumbnail(row) or b"")
+                code = known.codes([row])[0].tobytes()
+                found[place].append(Found(-1 - row, entry, content, code, size))
+        return found
+
+    def picture(self, place: int) -> bytes:
+        """The thumbnail at a place."""
+        if place >= 0 or self._known is None:
+            return self._journal.picture(place)
+        return self._known.thumbnail(-1 - place) or b""
+
+
+class _Kept:
+    """The items that the gallery shall hold, in the order in which they came."""
+
+    def __init__(self, n_items: int, code_bytes: int) -> None:
+        self.items: list[Item] = []
+        self.from_known = 0
+        self._codes = np.empty((n_items, code_bytes), np.uint8)
+        self._stamps = np.empty((n_items, 2), np.uint64)
+        self._places = np.empty(n_items, np.int64)
+        self._sizes = np.empty(n_items, np.int64)
+
+    def add(self, item: Item, found: Found) -> None:
+        row = len(self.items)
+        self.items.append(item)
+        self.from_known += found.place < 0
+        self._codes[row] = np.frombuffer(found.code, np.uint8)
+        self._stamps[row] = found.entry, found.content
+        self._places[row] = found.place
+        self._sizes[row] = found.picture_bytes
+
+    def gallery(
+        self,
+        encoder: Encoder,
+        before: _Before,
+        *,
+        thumbnails: bool,
+        indexes: Sequence[str] | None,
+    ) -> Gallery:
+        items, n = self.items, len(self.items)
+        pictures = Thumbnails(
+            lambda: self._sizes[:n], lambda row: before.picture(int(self._places[row]))
+        )
+        names = dict.fromkeys(name for item in items for name in item.columns)
+        columns = {name: [item.columns.get(name) for item in items] for name in names}
+        if any(item.key is not None for item in items):
+            columns[ITEM] = [item.key for item in items]
+        if any(item.attributes for item in items):
+            columns[ATTRIBUTES] = ["|".join(item.attributes) or None for item in items]
+        return Gallery(
+            arrange(
+                self._codes[:n],
+                n_bits=encoder.n_bits,
+                fine_bits=encoder.fine_bits,
+                ids=[item.id for item in items],
+                labels=_if_any([item.label for item in items]),
+                paths=_if_any([item.path for item in items]),
+                thumbnails=pictures if thumbnails else None,
+                columns=columns,
+                stamps=self._stamps[:n],
+                encoder_fingerprint=encoder.fingerprint,
+                encoder_name=encoder.name,
+                indexes=indexes,
+            )
+        )
+
+
+def _keep(journal: Journal, new: Sequence[_Read], codes: npt.NDArray[np.uint8]) -> dict[int, Found]:
+    """Note a batch in the journal; what is known of each now, by the identity of its reading."""
+    encoded = [
+        Encoded(read.item.id, read.entry, read.content, code.tobytes(), read.thumbnail)
+        for read, code in zip(new, codes, strict=True)
+    ]
+    places = journal.add(encoded)
+    return {
+        id(read): Found(place, each.entry, each.content, each.code, len(each.picture or b""))
+        for read, place, each in zip(new, places, encoded, strict=True)
+    }
 
 
 def _check_unique(items: Sequence[Item]) -> None:
@@ -134,8 +358,40 @@ def _if_any(values: list[str | None]) -> list[str | None] | None:
     return values if any(value is not None for value in values) else None
 
 
+@dataclass(frozen=True)
+class _Reader:
+    """How items are read; one thread or another does it."""
+
+    preprocessing: Preprocessing
+    checksum: bool
+    thumbnails: bool
+
+    def read(self, item: Item, found: Sequence[Found]) -> _Read:
+        fault = _text_fault(item)
+        if fault:
+            return _Read(item, reason=fault)
+        try:
+            # Looked at before the image is: what changes meanwhile is seen as changed next time.
+            entry = entry_stamp(item)
+            content = content_stamp(item) if self.checksum else 0
+            for each in found:
+                same = each.content == content if self.checksum else each.entry == entry != 0
+                if same and (each.picture_bytes or not self.thumbnails):
+                    return _Read(item, found=each)
+            image = read_item(item, self.preprocessing)
+            return _Read(
+                item,
+                entry,
+                content or content_stamp(item),
+                pixels=prepared(image, self.preprocessing),
+                thumbnail=thumbnail(image) if self.thumbnails else None,
+            )
+        except ImageError as error:
+            return _Read(item, reason=str(error))
+
+
 def _read_ahead(
-    items: Sequence[Item], preprocessing: Preprocessing, thumbnails: bool, batch_size: int
+    items: Sequence[Item], before: _Before, reader: _Reader, batch_size: int
 ) -> Generator[list[_Read], None, None]:
     """Batches of read items, in order, with the next ones being read meanwhile."""
     workers = max(usable_cores(), 2)
@@ -145,16 +401,20 @@ def _read_ahead(
     waiting: deque[list[Future[list[_Read]]]] = deque()
     stopped = Event()
 
-    def read_part(items: Sequence[Item]) -> list[_Read]:
-        return [_read(item, preprocessing, thumbnails) for item in items if not stopped.is_set()]
+    def read_part(part: Iterator[tuple[Item, list[Found]]]) -> list[_Read]:
+        return [reader.read(item, found) for item, found in part if not stopped.is_set()]
 
     with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
         try:
             for start in range(0, len(items), batch_size):
                 batch = items[start : start + batch_size]
+                found = before.find(batch)
                 waiting.append(
                     [
-                        pool.submit(read_part, batch[at : at + part])
+                        pool.submit(
+                            read_part,
+                            zip(batch[at : at + part], found[at : at + part], strict=True),
+                        )
                         for at in range(0, len(batch), part)
                     ]
                 )
@@ -171,21 +431,12 @@ def _joined(parts: list[Future[list[_Read]]]) -> list[_Read]:
     return [read for part in parts for read in part.result()]
 
 
-def _read(item: Item, preprocessing: Preprocessing, thumbnails: bool) -> _Read:
-    fault = _text_fault(item)
-    if fault:
-        return _Read(item, None, None, fault)
-    try:
-        image = read_image(item.image)
-        small = thumbnail(image) if thumbnails else None
-        return _Read(item, to_pixels(image, preprocessing), small)
-    except ImageError as error:
-        return _Read(item, None, None, str(error))
-
-
 def _text_fault(item: Item) -> str:
     """Why the item's texts cannot stand in a gallery file; empty: they can."""
-    for what, text in (("path", item.path), ("id", item.id), ("label", item.label)):
+    texts = [("path", item.path), ("id", item.id), ("label", item.label), ("item", item.key)]
+    texts += [("attribute", name) for name in item.attributes]
+    texts += [(f"column {name!r}", name + value) for name, value in item.columns.items()]
+    for what, text in texts:
         try:
             encoded = (text or "").encode()
         except UnicodeEncodeError:

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.content import find_sorted, now
+from hashsearch.gallery.content import coded_columns, column_datasets, find_sorted, now
 from hashsearch.gallery.hamming_index import index_datasets
+from hashsearch.gallery.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,23 +81,18 @@ def selected(content: Content, keep: npt.NDArray[np.bool_]) -> Content:
         "codes/offsets": lambda: _offsets(count[remain]),
         "items/id_rank": id_rank,
     }
-    for name in ("items/fine", "items/id", "items/path"):
+    for name in ("items/fine", "items/id", "items/path", "items/stamp"):
         if name in old:
             makers[name] = partial(lambda name: old[name][rows], name)
-    if "items/label" in old:
-        makers.update(_selected_labels(old, rows))
-    if "items/thumbnail" in old:
-        ends = old["items/thumbnail_offsets"]
-        sizes = np.diff(ends)[rows]
-        if sizes.any():
-            makers["items/thumbnail"] = lambda: _runs(old["items/thumbnail"], ends, rows)
-            makers["items/thumbnail_offsets"] = lambda: _offsets(sizes)
+    for numbers, values in coded_columns(old):
+        makers.update(_selected_column(old, numbers, values, rows))
     return replace(
         content,
         n_items=len(rows),
         n_distinct=int(remain.sum()),
         created=now(),
         datasets=_Lazy(makers),
+        thumbnails=content.thumbnails and content.thumbnails.take(rows),
         file_bytes=None,
     )
 
@@ -142,18 +138,21 @@ def merged(old: Content, new: Content) -> Content:
         both("items/fine", old.datasets["items/fine"], new.datasets["items/fine"])
     if any("items/path" in each.datasets for each in (old, new)):
         both("items/path", *_of_one_width(_paths(old), _paths(new)))
-    if any("items/label" in each.datasets for each in (old, new)):
-        names = sorted({*old.label_names(), *new.label_names()})
-        datasets["labels/name"] = np.array([name.encode() for name in names])
-        both("items/label", _label_numbers(old, names), _label_numbers(new, names))
-    if any("items/thumbnail" in each.datasets for each in (old, new)):
-        datasets.update(_merged_thumbnails(old, new, at))
+    if any("items/stamp" in each.datasets for each in (old, new)):
+        both("items/stamp", *(_stamps(each) for each in (old, new)))
+    for name in dict.fromkeys([*old.column_names, *new.column_names]):
+        numbers_at, values_at = column_datasets(name)
+        distinct = sorted({*old.values(name), *new.values(name)})
+        datasets[values_at] = np.array([value.encode() for value in distinct])
+        both(numbers_at, *(_numbers(each, name, distinct) for each in (old, new)))
+    source = np.insert(np.arange(old.n_items), at, old.n_items + np.arange(new.n_items))
     return replace(
         old,
         n_items=old.n_items + new.n_items,
         n_distinct=len(datasets["codes/distinct"]),
         created=now(),
         datasets=datasets,
+        thumbnails=_merged_thumbnails(old, new, source),
         path=None,
         file_bytes=None,
     )
@@ -164,7 +163,8 @@ def compacted(content: Content) -> Content:
     datasets = dict(content.datasets)
     if "items/path" in datasets and not datasets["items/path"].any():
         del datasets["items/path"]
-    for name in ("items/id", "items/path", "labels/name"):
+    values = [values for _, values in coded_columns(datasets)]
+    for name in ("items/id", "items/path", *values):
         if name in datasets:
             width = int(np.char.str_len(datasets[name]).max())
             datasets[name] = datasets[name].astype(f"S{max(width, 1)}")
@@ -182,17 +182,16 @@ def indexed(content: Content, kinds: Sequence[str] | None) -> Content:
     return replace(content, datasets=datasets, file_bytes=None)
 
 
-def _selected_labels(old: Mapping[str, Column], rows: Rows) -> dict[str, Callable[[], Column]]:
-    """Labels of these rows, and the names of those labels that any of them has."""
-    label = old["items/label"][rows]
-    used = np.bincount(label[label >= 0], minlength=len(old["labels/name"])) > 0
+def _selected_column(
+    old: Mapping[str, Column], numbers: str, values: str, rows: Rows
+) -> dict[str, Callable[[], Column]]:
+    """A column of these rows, and those of its values that any of them has."""
+    number = old[numbers][rows]
+    used = np.bincount(number[number >= 0], minlength=len(old[values])) > 0
     if not used.any():
         return {}
     place = np.append(np.cumsum(used) - 1, -1).astype(np.int32)  # -1 stays -1
-    return {
-        "items/label": lambda: place[label],
-        "labels/name": lambda: old["labels/name"][used],
-    }
+    return {numbers: lambda: place[number], values: lambda: old[values][used]}
 
 
 def _of_one_width(*columns: Column) -> list[Column]:
@@ -209,47 +208,29 @@ def _paths(content: Content) -> Column:
     return content.datasets.get("items/path", np.zeros(content.n_items, "S1"))
 
 
-def _label_numbers(content: Content, names: list[str]) -> Column:
-    """``int32 (n,)``: the labels as places in another list of names."""
-    if "items/label" not in content.datasets:
+def _stamps(content: Content) -> Column:
+    return content.datasets.get("items/stamp", np.zeros((content.n_items, 2), np.uint64))
+
+
+def _numbers(content: Content, name: str, distinct: list[str]) -> Column:
+    """``int32 (n,)``: a column's values as places in another list of them."""
+    numbers_at, _ = column_datasets(name)
+    if numbers_at not in content.datasets:
         return np.full(content.n_items, -1, np.int32)
-    place = np.searchsorted(names, content.label_names())
-    numbers: Column = np.append(place, -1).astype(np.int32)[content.datasets["items/label"]]
+    number = {value: place for place, value in enumerate(distinct)}
+    place = [number[value] for value in content.values(name)]
+    numbers: Column = np.array([*place, -1], np.int32)[content.datasets[numbers_at]]
     return numbers
+
+
+def _merged_thumbnails(old: Content, new: Content, source: Rows) -> Thumbnails | None:
+    """Those of the rows of both, where ``source`` says which comes where."""
+    if old.thumbnails is None and new.thumbnails is None:
+        return None
+    one, other = (each.thumbnails or Thumbnails.of([None] * each.n_items) for each in (old, new))
+    return one.followed_by(other).take(source)
 
 
 def _offsets(sizes: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
     """Where slices of these sizes begin and end: ``uint64 (len(sizes) + 1,)``."""
     return np.concatenate([np.zeros(1, np.uint64), np.cumsum(sizes, dtype=np.uint64)])
-
-
-def _runs(blob: Column, offsets: npt.NDArray[np.uint64], rows: Rows) -> Column:
-    """The bytes of these rows, ascending, copied a run of neighbours at a time."""
-    breaks = np.flatnonzero(np.diff(rows) > 1)
-    first = rows[np.concatenate([[0], breaks + 1])]
-    last = rows[np.append(breaks, len(rows) - 1)]
-    bounds = zip(offsets[first].tolist(), offsets[last + 1].tolist(), strict=True)
-    return np.concatenate([blob[begin:end] for begin, end in bounds])
-
-
-def _merged_thumbnails(old: Content, new: Content, at: Rows) -> dict[str, Column]:
-    blobs, sizes = zip(*(_thumbnails(each) for each in (old, new)), strict=True)
-    cuts = _offsets(sizes[0])[at].tolist()
-    new_ends = _offsets(sizes[1]).tolist()
-    parts, done = [], 0
-    for number, cut in enumerate(cuts):
-        parts.append(blobs[0][done:cut])
-        parts.append(blobs[1][new_ends[number] : new_ends[number + 1]])
-        done = cut
-    parts.append(blobs[0][done:])
-    return {
-        "items/thumbnail": np.concatenate(parts),
-        "items/thumbnail_offsets": _offsets(np.insert(sizes[0], at, sizes[1])),
-    }
-
-
-def _thumbnails(content: Content) -> tuple[Column, npt.NDArray[np.uint64]]:
-    """The bytes of all, and how many each has."""
-    if "items/thumbnail" not in content.datasets:
-        return np.zeros(0, np.uint8), np.zeros(content.n_items, np.uint64)
-    return content.datasets["items/thumbnail"], np.diff(content.datasets["items/thumbnail_offsets"])

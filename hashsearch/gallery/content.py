@@ -12,8 +12,11 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 - ``items/id_rank`` ``uint32 (n)``: the place of each id among all, sorted
 - ``items/label`` ``int32 (n)`` into ``labels/name`` ``S (labels)``, -1: none; absent without labels
 - ``items/path`` ``S (n)``, empty: none; absent without paths
-- ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``; absent
-  without thumbnails
+- ``items/stamp`` ``uint64 (n, 2)``: see :mod:`hashsearch.gallery.stamps`; absent where unknown
+- ``columns/NAME`` ``int32 (n)`` into ``values/NAME`` ``S (values)``, -1: none, of each further
+  column; see :func:`column_datasets`
+- ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``, in files
+  only; see :class:`hashsearch.gallery.thumbnails.Thumbnails`
 - ``mih/places`` and ``mih/offsets``: hash tables over ``codes/distinct``, see
   :func:`hashsearch.gallery.multi_index.table_datasets`; absent where they are few
 - ``faiss/<kind>`` ``uint8 (bytes)``: a serialised index over ``codes/distinct``
@@ -32,10 +35,29 @@ import numpy.typing as npt
 from hashsearch.errors import ArgumentError, GalleryDamaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Content", "HasContent", "find_sorted", "now", "utf8"]
+    from hashsearch.gallery.thumbnails import Thumbnails
+
+__all__ = [
+    "ATTRIBUTES",
+    "ITEM",
+    "LABEL",
+    "Content",
+    "HasContent",
+    "coded_columns",
+    "column_datasets",
+    "find_sorted",
+    "now",
+    "utf8",
+]
+
+LABEL, ITEM, ATTRIBUTES = "label", "item", "attributes"
+"""Columns that mean something here: what kind of item each is, which article it shows, and what it
+has, parted by ``|``."""
+
+_COLUMNS, _VALUES = "columns/", "values/"
 
 _FEW_CODES = 1 << 16  # so many counts are sooner looked up than made, and take little memory
 
@@ -52,6 +74,7 @@ class Content:
     encoder_name: str | None
     created: str
     datasets: Mapping[str, npt.NDArray[Any]]
+    thumbnails: Thumbnails | None = None
     path: Path | None = None
     file_bytes: int | None = None
 
@@ -124,22 +147,28 @@ class Content:
             )
         return before
 
+    def find(self, ids: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The rows of ids, and which are there: ``int64 (m,)`` and ``bool (m,)``.
+
+        What stands in the place of one that is not there means nothing.
+        """
+        place, found = find_sorted(self._sorted_ids, utf8(ids))
+        return self.rows_by_id[np.minimum(place, self.n_items - 1)], found
+
     def rows_of(self, ids: Sequence[str], *, strict: bool = True) -> npt.NDArray[np.int64]:
         """The rows of these ids, in their order; of those that are there, if not ``strict``.
 
         Raises:
             ArgumentError: ``strict``, and an id is not in the gallery.
         """
-        wanted = utf8(ids)
-        place, found = find_sorted(self._sorted_ids, wanted)
+        rows, found = self.find(ids)
         if strict and not found.all():
             first = ids[int(found.argmin())]
             raise ArgumentError(
                 f"{len(ids) - found.sum():,} of {len(ids):,} ids are not in the gallery "
                 f"(first: {first!r})"
             )
-        rows: npt.NDArray[np.int64] = self.rows_by_id[place[found]]
-        return rows
+        return rows[found]
 
     def codes(self, rows: npt.ArrayLike | None = None) -> npt.NDArray[np.uint8]:
         """The whole codes of these rows, all by default.
@@ -158,19 +187,25 @@ class Content:
         """The ids of these rows, all by default."""
         return _texts(self.datasets["items/id"][self._rows(rows)])
 
-    def labels(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
-        """The labels of these rows, all by default; None where an item has none."""
-        rows = self._rows(rows)
-        if "items/label" not in self.datasets:
-            return [None] * len(rows)
-        names: list[str | None] = [*self.label_names(), None]  # so that -1 finds None
-        return [names[index] for index in self.datasets["items/label"][rows].tolist()]
+    @property
+    def column_names(self) -> list[str]:
+        """The columns, sorted; ``label`` comes first where any item has one."""
+        names = [_unquoted(name) for name in self.datasets if name.startswith(_COLUMNS)]
+        return [LABEL] * ("items/label" in self.datasets) + sorted(names)
 
-    def label_names(self) -> list[str]:
-        """The distinct labels, sorted; ``items/label`` counts in this list."""
-        if "labels/name" not in self.datasets:
-            return []
-        return _texts(self.datasets["labels/name"])
+    def column(self, name: str, rows: npt.ArrayLike | None = None) -> list[str | None]:
+        """What these rows, all by default, have in a column; None where an item has nothing."""
+        rows = self._rows(rows)
+        numbers, _ = column_datasets(name)
+        if numbers not in self.datasets:
+            return [None] * len(rows)
+        values: list[str | None] = [*self.values(name), None]  # so that -1 finds None
+        return [values[number] for number in self.datasets[numbers][rows].tolist()]
+
+    def values(self, name: str) -> list[str]:
+        """The distinct values of a column, sorted."""
+        _, values = column_datasets(name)
+        return _texts(self.datasets[values]) if values in self.datasets else []
 
     def paths(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
         """The image paths of these rows, all by default; None where an item has none."""
@@ -182,10 +217,7 @@ class Content:
     def thumbnail(self, row: int) -> bytes | None:
         """The small picture of this row as it was given (JPEG bytes), or None."""
         (row,) = self._rows([row]).tolist()
-        if "items/thumbnail" not in self.datasets:
-            return None
-        begin, end = self.datasets["items/thumbnail_offsets"][row : row + 2].tolist()
-        return self.datasets["items/thumbnail"][begin:end].tobytes() or None
+        return None if self.thumbnails is None else self.thumbnails[row] or None
 
     def _rows(self, rows: npt.ArrayLike | None) -> npt.NDArray[np.int64]:
         if rows is None:
@@ -209,6 +241,33 @@ class HasContent(Protocol):
     def content(self) -> Content:
         """The facts and arrays to write."""
         ...
+
+
+def column_datasets(name: str) -> tuple[str, str]:
+    """The datasets of a column: the number of each item's value, and the values.
+
+    A name may hold what means something to HDF5; that is written as in web addresses.
+
+    >>> column_datasets("price / EUR")
+    ('columns/price %2F EUR', 'values/price %2F EUR')
+    """
+    if name == LABEL:
+        return "items/label", "labels/name"
+    quoted = name.replace("%", "%25").replace("/", "%2F")
+    quoted = "%2E" if quoted == "." else quoted
+    return f"{_COLUMNS}{quoted}", f"{_VALUES}{quoted}"
+
+
+def coded_columns(datasets: Collection[str]) -> list[tuple[str, str]]:
+    """The :func:`column_datasets` of all columns that there are."""
+    columns = [name.removeprefix(_COLUMNS) for name in datasets if name.startswith(_COLUMNS)]
+    found = [(f"{_COLUMNS}{name}", f"{_VALUES}{name}") for name in columns]
+    return [column_datasets(LABEL)] * ("items/label" in datasets) + found
+
+
+def _unquoted(dataset: str) -> str:
+    name = dataset.removeprefix(_COLUMNS)
+    return name.replace("%2E", ".").replace("%2F", "/").replace("%25", "%")
 
 
 def find_sorted(

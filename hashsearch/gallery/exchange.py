@@ -2,9 +2,10 @@
 
 A folder holds ``codes.npy`` ``uint8 (n, code_bytes)``, ``ids.npy`` and ``labels.npy`` and
 ``paths.npy`` (texts, "" where an item has none; absent where none has), and ``gallery.json``
-with the bit counts, the encoder and the names of the other files; it is written last, so where
-it is missing the export was stopped. A Parquet file has the columns ``id``, ``label``, ``path``
-and ``code`` (fixed-size binary), and the same facts as its metadata. Items stand in the order of
+with the bit counts, the encoder and the names of the other files, among them ``column-1.npy`` and
+so on, of the further columns; it is written last, so where it is missing the export was stopped. A
+Parquet file has the columns ``id``, ``label``, ``path`` and ``code`` (fixed-size binary), the
+further ones under their own names, and the same facts as its metadata. Items stand in the order of
 the gallery. Thumbnails and indexes stay behind.
 """
 
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from hashsearch.codes import check_codes
 from hashsearch.errors import ArgumentError, DatasetError, EncoderMismatch, ExtraMissing
 from hashsearch.files import make_folder, write_atomically
+from hashsearch.gallery.content import LABEL
 from hashsearch.gallery.gallery import Gallery
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ _TEXTS = {"ids": "id", "labels": "label", "paths": "path"}
 
 
 def export_gallery(gallery: Gallery, path: Path) -> list[Path]:
-    """Write codes, ids, labels and paths for other programs.
+    """Write codes, ids, labels, paths and further columns for other programs.
 
     Args:
         gallery: any.
@@ -63,12 +65,15 @@ def export_gallery(gallery: Gallery, path: Path) -> list[Path]:
         for name, values in all_texts.items()
         if any(value is not None for value in values)
     }
+    columns = {name: gallery.column(name) for name in gallery.column_names if name != LABEL}
     if path.suffix.lower() == _PARQUET:
-        write_atomically(path, _parquet_bytes(gallery.codes(), texts, json.dumps(facts)))
+        write_atomically(path, _parquet_bytes(gallery.codes(), texts, columns, facts))
         return [path]
+    file_of = {name: f"column-{number}" for number, name in enumerate(columns, 1)}
+    named = {**texts, **{file_of[name]: values for name, values in columns.items()}}
     arrays: dict[str, npt.NDArray[Any]] = {
         "codes": gallery.codes(),
-        **{name: np.array([value or "" for value in values]) for name, values in texts.items()},
+        **{name: np.array([value or "" for value in values]) for name, values in named.items()},
     }
     make_folder(path)
     _remove_export(path)
@@ -76,7 +81,7 @@ def export_gallery(gallery: Gallery, path: Path) -> list[Path]:
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
         write_atomically(path / f"{name}.npy", buffer.getvalue())
-    record = {**facts, "files": [f"{name}.npy" for name in arrays]}
+    record = {**facts, "files": [f"{name}.npy" for name in arrays], "columns": file_of}
     write_atomically(path / _RECORD, json.dumps(record, indent=1).encode())
     return [*(path / file for file in record["files"]), path / _RECORD]
 
@@ -84,6 +89,7 @@ def export_gallery(gallery: Gallery, path: Path) -> list[Path]:
 def _remove_export(folder: Path) -> None:
     """Make room for an export: of one that is there, the record goes first."""
     files = [folder / f"{name}.npy" for name in ("codes", *_TEXTS)]
+    files += folder.glob("column-*.npy")
     theirs = [file.name for file in files if file.exists()]
     if theirs and not (folder / _RECORD).exists():
         raise ArgumentError(
@@ -122,8 +128,9 @@ def import_gallery(
         EncoderMismatch: an encoder whose codes are others than the recorded one's.
         ExtraMissing: Parquet needs pyarrow.
     """
+    further: dict[str, list[str]] = {}
     if path.suffix.lower() == _PARQUET:
-        codes, texts, record = _read_parquet(path)
+        codes, texts, further, record = _read_parquet(path)
     elif path.is_dir():
         record = _read_record(path / _RECORD)
         codes = _read_npy(path / "codes.npy")
@@ -131,6 +138,10 @@ def import_gallery(
             name: _read_texts(path / f"{name}.npy")
             for name in _TEXTS
             if f"{name}.npy" in record["files"]
+        }
+        further = {
+            name: _read_texts(path / f"{file}.npy")
+            for name, file in record.get("columns", {}).items()
         }
     else:
         codes, texts, record = _read_npy(path), {}, {}
@@ -155,11 +166,8 @@ def import_gallery(
         record = {}
     columns: dict[str, Any] = {
         "ids": texts.get("ids"),
-        **{
-            name: [None if value == "" else value for value in texts[name]]
-            for name in ("labels", "paths")
-            if name in texts
-        },
+        **{name: _or_none(texts[name]) for name in ("labels", "paths") if name in texts},
+        "columns": {name: _or_none(values) for name, values in further.items()},
     }
     return Gallery.from_codes(
         check_codes(codes, n_bits, fine_bits),
@@ -169,6 +177,10 @@ def import_gallery(
         encoder_fingerprint=record.get("encoder_fingerprint"),
         **columns,
     )
+
+
+def _or_none(values: Sequence[str | None]) -> list[str | None]:
+    return [value or None for value in values]
 
 
 def _read_npy(path: Path) -> npt.NDArray[Any]:
@@ -216,8 +228,10 @@ def _read_record(path: Path) -> dict[str, Any]:
 
 def _checked_record(record: object, path: Path) -> dict[str, Any]:
     kinds = dict(zip(_FACTS, (int, int, str | None, str | None), strict=True))
-    if not isinstance(record, dict) or not all(
-        isinstance(record.get(name), kind) for name, kind in kinds.items()
+    if (
+        not isinstance(record, dict)
+        or not all(isinstance(record.get(name), kind) for name, kind in kinds.items())
+        or not isinstance(record.get("columns", {}), dict)
     ):
         raise DatasetError(f"{path} is no record of a gallery; export the gallery again")
     return record
@@ -232,13 +246,20 @@ def _pyarrow() -> Any:
 
 
 def _parquet_bytes(
-    codes: npt.NDArray[np.uint8], texts: dict[str, Sequence[str | None]], record: str
+    codes: npt.NDArray[np.uint8],
+    texts: dict[str, Sequence[str | None]],
+    further: dict[str, list[str | None]],
+    facts: dict[str, Any],
 ) -> bytes:
     pa = _pyarrow()
     columns = {_TEXTS[name]: pa.array(values, pa.string()) for name, values in texts.items()}
     columns["code"] = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(codes.shape[1]), len(codes), [None, pa.py_buffer(codes)]
     )
+    # A column of the catalogue may be called as one of these.
+    name_of = {name: f"column {name}" if name in columns else name for name in further}
+    columns.update({name_of[name]: pa.array(values) for name, values in further.items()})
+    record = json.dumps({**facts, "columns": name_of})
     table = pa.table(columns).replace_schema_metadata({"hashsearch": record})
     buffer = io.BytesIO()
     pa.parquet.write_table(table, buffer)
@@ -247,16 +268,22 @@ def _parquet_bytes(
 
 def _read_parquet(
     path: Path,
-) -> tuple[npt.NDArray[np.uint8], dict[str, list[str]], dict[str, Any]]:
+) -> tuple[npt.NDArray[np.uint8], dict[str, list[str]], dict[str, list[str]], dict[str, Any]]:
+    """Codes, texts by what they are, further columns by name, and the record."""
     pa = _pyarrow()
     try:
         table = pa.parquet.read_table(path)
         code = table.column("code").combine_chunks()
-        record = json.loads((table.schema.metadata or {}).get(b"hashsearch", b"{}"))
+        record = json.loads((table.schema.metadata or {}).get(b"hashsearch", b"null"))
+        record = {} if record is None else _checked_record(record, path)
         texts = {
             name: table.column(column).to_pylist()
             for name, column in _TEXTS.items()
             if column in table.column_names
+        }
+        further = {
+            name: table.column(column).to_pylist()
+            for name, column in record.get("columns", {}).items()
         }
     except OSError as error:
         why = error.strerror or "it is no Parquet file"
@@ -273,4 +300,4 @@ def _read_parquet(
             raise DatasetError(f"{path}: column {column} must be strings, of ids one an item")
     width = code.type.byte_width
     flat = np.frombuffer(code.buffers()[1], np.uint8, len(code) * width, code.offset * width)
-    return flat.reshape(-1, width), texts, _checked_record(record, path) if record else {}
+    return flat.reshape(-1, width), texts, further, record

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import GalleryError, GalleryMissing
-from hashsearch.gallery.content import Content
+from hashsearch.gallery.content import Content, coded_columns
 from hashsearch.gallery.multi_index import n_offsets
 from hashsearch.gallery.seal import check_seal, damaged
+from hashsearch.gallery.thumbnails import OFFSETS, PICTURES, Thumbnails
 
 if TYPE_CHECKING:
     import os
@@ -40,13 +41,17 @@ _DTYPES: Mapping[str, tuple[str, ...]] = {
     "items/id_rank": ("u4",),
     "items/label": ("i4",),
     "items/path": ("S",),
-    "items/thumbnail": ("u1",),
-    "items/thumbnail_offsets": ("u8",),
+    "items/stamp": ("u8",),
+    PICTURES: ("u1",),
+    OFFSETS: ("u8",),
     "labels/name": ("S",),
     "mih/places": ("u4",),
     "mih/offsets": ("u4", "u8"),
-    "faiss": ("u1",),
+    "columns/": ("i4",),
+    "values/": ("S",),
+    "faiss/": ("u1",),
 }
+"""A name that ends in a slash stands for all that begin with it."""
 
 
 class DatasetCheck(NamedTuple):
@@ -177,6 +182,7 @@ def _parse(file: BinaryIO, buffer: mmap.mmap, path: Path) -> tuple[Content, Mapp
                 encoder_name=attributes["encoder_name"] or None,
                 created=attributes["created"],
                 datasets=datasets,
+                thumbnails=Thumbnails.stored(datasets),
                 path=path,
                 file_bytes=len(buffer),
             )
@@ -196,9 +202,13 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
         "items/id_rank": (n_items,),
         "items/label": (n_items,),
         "items/path": (n_items,),
-        "items/thumbnail_offsets": (n_items + 1,),
+        "items/stamp": (n_items, 2),
+        OFFSETS: (n_items + 1,),
+        **{name: (n_items,) for name in extents if name.startswith("columns/")},
     }
     required = [*_REQUIRED, *(["items/fine"] if content.fine_bits else [])]
+    required += [values for _, values in coded_columns(extents)]
+    required += [OFFSETS] * (PICTURES in extents)
     for name in required:
         if name not in extents:
             raise damaged(path, f"it has no {name}")
@@ -211,6 +221,6 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
         if name in extents and extents[name].shape != shape:
             raise damaged(path, f"{name} is {extents[name].shape}, not {shape}")
     for name, extent in extents.items():
-        kinds = _DTYPES.get(name.partition("/")[0] if name.startswith("faiss/") else name, ())
+        kinds = _DTYPES.get(name) or _DTYPES.get(name[: name.find("/") + 1], ())
         if kinds and extent.dtype.str.lstrip("<|") not in kinds and extent.dtype.kind not in kinds:
             raise damaged(path, f"{name} holds {extent.dtype}, not {' or '.join(kinds)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.change import compacted, indexed, merged, selected
-from hashsearch.gallery.content import utf8
+from hashsearch.gallery.content import LABEL, column_datasets, utf8
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
@@ -25,7 +26,7 @@ from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hashsearch.gallery.content import Content
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gallery", "changing"]
 
+_SHOWN = 20  # values that a message lists
 _QUERIES_A_THREAD = 64  # fewer are sooner done by one
 
 
@@ -68,6 +70,7 @@ class Gallery:
         labels: Sequence[str | None] | None = None,
         paths: Sequence[str | None] | None = None,
         thumbnails: Sequence[bytes | None] | None = None,
+        columns: Mapping[str, Sequence[str | None]] | None = None,
         encoder_fingerprint: str | None = None,
         encoder_name: str | None = None,
         indexes: Sequence[str] | None = None,
@@ -82,6 +85,7 @@ class Gallery:
             labels: what kind of item each is, or None.
             paths: where each image lies, or None.
             thumbnails: a small picture of each as JPEG bytes, or None.
+            columns: further facts by name, one or None an item, to show and to filter by.
             encoder_fingerprint: SHA-256 of the encoder that made the codes, if one did.
             encoder_name: its name.
             indexes: FAISS indexes to store, some of ``flat``, ``hash``, ``multihash``; None: all
@@ -102,6 +106,8 @@ class Gallery:
                 labels=labels,
                 paths=paths,
                 thumbnails=thumbnails,
+                columns=columns,
+                stamps=None,
                 encoder_fingerprint=encoder_fingerprint,
                 encoder_name=encoder_name,
                 indexes=indexes,
@@ -140,7 +146,15 @@ class Gallery:
     @property
     def has_thumbnails(self) -> bool:
         """Whether it holds a small picture of any item."""
-        return "items/thumbnail" in self.content.datasets
+        thumbnails = self.content.thumbnails
+        return thumbnails is not None and thumbnails.nbytes > 0
+
+    @property
+    def column_names(self) -> list[str]:
+        """What is known of the items beside their paths: ``label``, where any has one, and
+        the further columns, sorted.
+        """
+        return self.content.column_names
 
     @property
     def indexes(self) -> tuple[str, ...]:
@@ -196,7 +210,11 @@ class Gallery:
 
     def labels(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
         """The labels of these rows, all by default; None where an item has none."""
-        return self.content.labels(rows)
+        return self.column(LABEL, rows)
+
+    def column(self, name: str, rows: npt.ArrayLike | None = None) -> list[str | None]:
+        """What these rows, all by default, have in a column; None where an item has nothing."""
+        return self.content.column(name, rows)
 
     def paths(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
         """The image paths of these rows, all by default; None where an item has none."""
@@ -211,7 +229,7 @@ class Gallery:
         content = self.content
         sizes = {name: array.nbytes for name, array in content.datasets.items()}
         label_of = content.datasets.get("items/label")
-        names = content.label_names()
+        names = content.values(LABEL)
         per_label = (
             []
             if label_of is None
@@ -232,6 +250,9 @@ class Gallery:
             "indexes": {kind: sizes[f"faiss/{kind}"] for kind in self.indexes},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
             "labels": dict(zip(names, per_label, strict=True)),
+            "columns": {
+                name: len(content.values(name)) for name in self.column_names if name != LABEL
+            },
         }
 
     def only(
@@ -240,25 +261,28 @@ class Gallery:
         labels: Sequence[str] | None = None,
         ids: Sequence[str] | None = None,
         without_ids: Sequence[str] | None = None,
+        where: Mapping[str, Sequence[str]] | None = None,
     ) -> Gallery:
         """Some of the items: a gallery in memory, to search or to save.
 
         What a search does not need is not copied before it is asked for.
 
         Args:
-            labels: keep the items with one of these.
+            labels: keep the items with one of these; as ``where={"label": labels}``.
             ids: keep these; all must be in the gallery.
             without_ids: leave these out; others may be among them.
+            where: by column, keep the items that have one of these values there. Of what holds
+                several, parted by ``|``, one is enough.
 
         Raises:
-            ArgumentError: an unknown label or id, or no item is left.
+            ArgumentError: an unknown column, value or id, or no item is left.
         """
         content = self.content
         keep = np.ones(len(self), bool)
-        if labels is not None:
-            # No labels at all: none is asked for, or an error has said so.
-            label_of = content.datasets.get("items/label", np.full(len(self), -1))
-            keep &= np.isin(label_of, self._label_numbers(labels))
+        wanted = {LABEL: labels} if labels is not None else {}
+        for name, values in (*wanted.items(), *(where or {}).items()):
+            numbers = content.datasets.get(column_datasets(name)[0], np.full(len(self), -1))
+            keep &= np.isin(numbers, self._value_numbers(name, values))
         if ids is not None:
             listed = np.zeros(len(self), bool)
             listed[content.rows_of(ids)] = True
@@ -385,13 +409,27 @@ class Gallery:
     def _ranking(self) -> Ranking:
         return Ranking(self.content)
 
-    def _label_numbers(self, labels: Sequence[str]) -> list[int]:
-        names = self.content.label_names()
-        for label in labels:
-            if label not in names:
-                known = f"; it has {', '.join(names)}" if names else "; it has no labels"
-                raise ArgumentError(f"no item of the gallery is labelled {label!r}{known}")
-        return [names.index(label) for label in labels]
+    def _value_numbers(self, name: str, wanted: Sequence[str]) -> list[int]:
+        """The numbers of those values of a column that are wanted, or have it among several."""
+        places: dict[str, list[int]] = {}
+        for place, value in enumerate(self.content.values(name)):
+            for part in {value, *value.split("|")}:
+                places.setdefault(part, []).append(place)
+        if not places and wanted:
+            known = ", ".join(self.column_names)
+            raise ArgumentError(
+                f"no item of the gallery has a {name}; "
+                + (f"its columns are {known}" if known else "it has no columns")
+            )
+        for value in wanted:
+            if value not in places:
+                close = get_close_matches(value, places, n=3) or sorted(places)[:_SHOWN]
+                more = " ..." if len(close) < len(places) else ""
+                raise ArgumentError(
+                    f"no item of the gallery has the {name} {value!r}; there are "
+                    f"{', '.join(close)}{more}"
+                )
+        return [place for value in wanted for place in places[value]]
 
     def _search(
         self,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+
+from hashsearch.gallery.content import LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +54,16 @@ class Matches:
     @property
     def labels(self) -> list[str | None]:
         """The labels of the matches; None where an item has none."""
-        return self._content.labels(self.rows)
+        return self.column(LABEL)
+
+    def column(self, name: str) -> list[str | None]:
+        """What the matches have in a column of the gallery; None where an item has nothing."""
+        return self._content.column(name, self.rows)
+
+    @property
+    def column_names(self) -> list[str]:
+        """The gallery's columns."""
+        return self._content.column_names
 
     @property
     def paths(self) -> list[str | None]:
@@ -75,6 +86,16 @@ class Matches:
             ball_size=self.ball_size[query : query + 1],
             radius=self.radius,
             _content=self._content,
+        )
+
+    def take(self, places: npt.NDArray[np.int64]) -> Matches:
+        """Some of the matches of a single query (``int64 (m,)``, their places, ascending)."""
+        return replace(
+            self,
+            offsets=np.array([0, len(places)]),
+            rows=self.rows[places],
+            distance=self.distance[places],
+            full_distance=self.full_distance[places],
         )
 
     def __iter__(self) -> Iterator[Matches]:

@@ -17,11 +17,13 @@ import numpy as np
 from hashsearch.errors import GalleryWriteError
 from hashsearch.gallery.lock import locked
 from hashsearch.gallery.seal import FORMAT, FORMAT_VERSION, SEAL_BYTES, seal
+from hashsearch.gallery.thumbnails import OFFSETS, PICTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hashsearch.gallery.content import Content, HasContent
+    from hashsearch.gallery.thumbnails import Thumbnails
 
 __all__ = ["Writer", "writing"]
 
@@ -160,18 +162,39 @@ def _write(file: BinaryIO, content: Content) -> None:
         hdf5.attrs["encoder_fingerprint"] = content.encoder_fingerprint or ""
         hdf5.attrs["encoder_name"] = content.encoder_name or ""
         hdf5.attrs["created"] = content.created
-        for name in sorted(content.datasets):
-            array = np.ascontiguousarray(content.datasets[name])
-            crc32 = zlib.crc32(array.data)
-            if array.dtype.kind == "S":
-                array = array.view(h5py.string_dtype("utf-8", array.dtype.itemsize))
-            dataset = hdf5.create_dataset(name, data=array)
+        thumbnails = content.thumbnails
+        names = {*content.datasets} - {PICTURES, OFFSETS}
+        if thumbnails is not None and thumbnails.nbytes:
+            names |= {PICTURES, OFFSETS}
+        for name in sorted(names):
+            if name == PICTURES and thumbnails is not None:
+                dataset, crc32 = _write_pictures(hdf5, thumbnails)
+            else:
+                if name == OFFSETS and thumbnails is not None:
+                    array = np.append(np.uint64(0), np.cumsum(thumbnails.sizes, dtype=np.uint64))
+                else:
+                    array = np.ascontiguousarray(content.datasets[name])
+                crc32 = zlib.crc32(array.data)
+                if array.dtype.kind == "S":
+                    array = array.view(h5py.string_dtype("utf-8", array.dtype.itemsize))
+                dataset = hdf5.create_dataset(name, data=array)
             dataset.attrs["crc32"] = np.uint32(crc32)
-            if array.nbytes:  # else it lies nowhere
-                ranges.append((dataset.id.get_offset(), array.nbytes))
+            if dataset.nbytes:  # else it lies nowhere
+                ranges.append((dataset.id.get_offset(), dataset.nbytes))
     if disk.error is not None:
         raise disk.error
     seal(file, ranges)
+
+
+def _write_pictures(hdf5: h5py.File, thumbnails: Thumbnails) -> tuple[h5py.Dataset, int]:
+    """Their dataset and its CRC-32; a few are in memory at a time."""
+    dataset = hdf5.create_dataset(PICTURES, (thumbnails.nbytes,), np.uint8)
+    crc32 = done = 0
+    for piece in thumbnails.pieces():
+        dataset[done : done + len(piece)] = np.frombuffer(piece, np.uint8)
+        crc32 = zlib.crc32(piece, crc32)
+        done += len(piece)
+    return dataset, crc32
 
 
 def _sync_folder(folder: Path) -> None:

@@ -164,7 +164,7 @@ def test_the_indexes_are_those_that_are_asked_for() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"labels": ["Hat"]}, "no item of the gallery is labelled 'Hat'; it has Bag, Coat"),
+        ({"labels": ["Hat"]}, "no item of the gallery has the label 'Hat'; there are Bag, Coat"),
         ({"ids": ["a", "x", "y"]}, r"2 of 3 ids are not in the gallery \(first: 'x'\)"),
         ({"ids": []}, "no item is left"),
         ({"labels": []}, "no item is left"),
@@ -181,7 +181,7 @@ def test_only_refuses(arguments: dict[str, Any], message: str) -> None:
 
 
 def test_a_gallery_without_labels_says_so() -> None:
-    with pytest.raises(ArgumentError, match="labelled 'Bag'; it has no labels"):
+    with pytest.raises(ArgumentError, match="has a label; it has no columns"):
         small().only(labels=["Bag"])
     with pytest.raises(ArgumentError, match="no item is left"):
         small().only(labels=[])

@@ -42,13 +42,19 @@ def facts(gallery: Gallery) -> list[Any]:
         gallery.fine_bits,
         gallery.encoder_name,
         gallery.encoder_fingerprint,
+        {name: gallery.column(name) for name in gallery.column_names},
     ]
 
 
 @pytest.mark.parametrize("name", ["folder", "file.parquet"])
 @pytest.mark.parametrize(
     "columns",
-    [{}, {"labels": ["Bag", None, "Coat", None]}, {"labels": [*"aabb"], "paths": [*"123", None]}],
+    [
+        {},
+        {"labels": ["Bag", None, "Coat", None]},
+        {"labels": [*"aabb"], "paths": [*"123", None]},
+        {"columns": {"price / EUR": ["1", None, "2", "2"], "id": [*"wxyz"], "né": [*"aaaa"]}},
+    ],
 )
 def test_what_is_exported_comes_back(tmp_path: Path, name: str, columns: dict[str, Any]) -> None:
     written = gallery(**columns)
