@@ -37,7 +37,8 @@ def test_photos_are_trained_on_and_found(run: Any, colours: Path) -> None:
     assert "Try `hashsearch build-index shop --encoder own.onnx`." in done.out
     *epochs, skipped, count, left_out = done.err.splitlines()
     assert [epoch.split()[1] for epoch in epochs] == ["1/2", "2/2"]
-    assert skipped.startswith("Skipped shop/coats/bad.jpg is not an image")
+    assert skipped.startswith("Skipped ")
+    assert "shop/coats/bad.jpg is not an image" in skipped
     assert count == "Images that could not be read: 1."
     assert left_out == "Images left out, of which same-type has nothing to compare: 1."
     record = Encoder.load("own.onnx").record
@@ -60,3 +61,29 @@ def test_without_a_network_photos_say_where_to_get_trained_weights(
     assert "the ImageNet weights of resnet18 cannot be had" in told.err
     assert "--backbone-weights FILE" in told.err
     assert not Path("own.onnx").exists()
+
+
+def test_a_catalogue_file_says_what_is_learnt_from_and_how(run: Any, colours: Path) -> None:
+    (colours / "coats" / "bad.jpg").unlink()
+    rows = ["photo,kind,style,part,has"]
+    for kind in ("coats", "hats"):
+        for number in range(12):
+            part = "validation" if number % 3 == 0 else "train" if number < 11 else "query"
+            has = f"{kind};{'plain' if number % 2 else 'striped'}"
+            rows.append(f"{kind}/{number}.jpg,{kind},{kind}-{number // 2},{part},{has}")
+    (colours / "shop.csv").write_text("\n".join(rows) + "\n")
+    line = "train --data shop/shop.csv --backbone small-resnet --image-size 16 --out own.onnx"
+    options = "--bits 16 --fine-bits 8 --epochs 1 --settle-epochs 0 --batch-size 7 --workers 0"
+    columns = {"image": "photo", "label": "kind", "item": "style", "split": "part"}
+    named = [f"--column={role}={name}" for role, name in {**columns, "attributes": "has"}.items()]
+    rule = "shared-attributes(2)"
+    done = run(*line.split(), *options.split(), *named, "--neighbours", rule, "--device", "cpu")
+    assert done.status == 0, done.err
+    record = Encoder.load("own.onnx").record
+    assert record.neighbour_rule == record.training["neighbours"] == rule
+    assert record.class_names == ("coats", "hats", "plain", "striped")
+    assert record.training["part"] == "official"
+    assert (record.training["train_images"], record.training["validation_images"]) == (14, 8)
+    done = run(*line.split(), *options.split(), *named, "--neighbours", "same-item")
+    assert done.status == 1
+    assert "8 validation images with no two neighbours by same-item" in done.err
