@@ -44,6 +44,7 @@ def test_photos_are_trained_on_and_found(run: Any, colours: Path) -> None:
     record = Encoder.load("own.onnx").record
     assert (record.dataset, record.class_names) == ("shop", ("coats", "hats"))
     assert (record.preprocessing.kind, record.preprocessing.size) == ("photo", 16)
+    (colours / "coats" / "bad.jpg").unlink()
     assert run("build-index", "shop", "-e", "own.onnx").status == 0
     found = run("query", "shop/hats/3.jpg", "-k", "1", "--json")
     assert found.status == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 _FASHION_MNIST = "fashion-mnist"
+_TOLD = 20  # images that could not be read, told one by one
 _OPTION_NAMES = {"columns": "--column"}
 
 
@@ -287,7 +289,7 @@ def _tell(trained: Trained, shown: Sequence[str]) -> None:
     """What was made; on standard error what was not learnt from."""
     from hashsearch import console
 
-    for reason in trained.skipped.values():
+    for reason in itertools.islice(trained.skipped.values(), _TOLD):
         click.echo(console.printable(f"Skipped {reason}"), err=True)
     if trained.skipped:
         click.echo(f"Images that could not be read: {len(trained.skipped)}.", err=True)
