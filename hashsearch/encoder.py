@@ -50,7 +50,8 @@ class EncoderRecord:
         n_bits: length of the semantic code.
         fine_bits: length of the fine code; 0 where there is none.
         preprocessing: how images become its input.
-        class_names: item types that it was trained on.
+        class_names: item types that it was trained on; attributes, where its neighbours share
+            those.
         objective: name of the training objective.
         weights: weight of each of the objective's terms, and of the fine head's loss.
         backbone: name of the network in front of the heads.

@@ -527,7 +527,32 @@ BAD_INPUT = {
     ),
     "no epochs": (1, "train --out x.onnx --epochs 0", "at least 1 epoch"),
     "no data": (1, "train --out x.onnx --data-dir folder", "--download"),
-    "unknown data": (2, "train --out x.onnx --data mnist", "'mnist' is not"),
+    "unknown data": (1, "train --out x.onnx --data mnist", "mnist"),
+    "fitted to photos": (
+        1,
+        "train --out x.onnx --data folder --objective lsh",
+        "lsh is fitted to the small grey images of fashion-mnist alone",
+    ),
+    "a part of photos": (
+        2,
+        "train --out x.onnx --data folder --part few-labels",
+        "--part: of no meaning for photos; leave it out",
+    ),
+    "options of photos without any": (
+        2,
+        "train --out x.onnx --image-size 64 --workers 0 --column label=kind",
+        "--column, --image-size, --workers: of no meaning for fashion-mnist; leave it out",
+    ),
+    "a rule that does not exist": (
+        1,
+        "train --out x.onnx --neighbours same",
+        "unknown neighbour rule 'same'; known: same-type, same-item",
+    ),
+    "a rule that the objective cannot do with": (
+        1,
+        "train --out x.onnx --objective ladder --neighbours shared-attributes(2)",
+        "ladder needs one type an image, and shared-attributes(2) gives several; take adversarial",
+    ),
     "no place to train to": (2, "train", "Missing option '--out'"),
 }
 
@@ -830,7 +855,7 @@ def test_the_options_of_train_have_the_defaults_of_a_plan() -> None:
     options = {option.name: option.default for option in cli.commands["train"].params}
     plan = {"bits" if name == "n_bits" else name: v for name, v in vars(TrainingPlan()).items()}
     shared = (options.keys() & plan.keys()) - {"weights", "constants"}  # written in another way
-    assert len(shared) == 12
+    assert len(shared) == 16
     assert {name: options[name] for name in shared} == {name: plan[name] for name in shared}
 
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashsearch.cli.common import extra, given
+from hashsearch.cli.common import column_option, extra, given, open_items, source_option
 from hashsearch.errors import DatasetMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.training.run import Trained
 
 __all__ = ["train"]
+
+_FASHION_MNIST = "fashion-mnist"
+_TOLD = 20  # images that could not be read, told one by one
+_OPTION_NAMES = {"columns": "--column"}
 
 
 @click.command()
@@ -25,38 +34,77 @@ __all__ = ["train"]
 )
 @click.option(
     "--data",
-    type=click.Choice(["fashion-mnist"]),
-    default="fashion-mnist",
+    default=_FASHION_MNIST,
     show_default=True,
-    help="What to train on.",
+    metavar="fashion-mnist|PATH",
+    help="What to train on: fashion-mnist, or photos: a folder, a catalogue file, or the files of "
+    "a data set.",
 )
+@source_option
+@column_option
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the data set's files.",
+    help="For fashion-mnist: folder of its files.",
 )
-@click.option("--download", is_flag=True, help="Download the data set if it is not there.")
+@click.option("--download", is_flag=True, help="For fashion-mnist: download it if it is not there.")
 @click.option(
     "--part",
     type=click.Choice(["all-labels", "few-labels", "seen-types"]),
     default="all-labels",
     show_default=True,
-    help="Images to learn from; few-labels: 500 a type, seen-types: all but three types, as the "
-    "seed chooses.",
+    help="For fashion-mnist: images to learn from; few-labels: 500 a type, seen-types: all but "
+    "three types, as the seed chooses.",
+)
+@click.option(
+    "--neighbours",
+    default="same-type",
+    show_default=True,
+    help="Which images shall get near codes: same-type, same-item (photos of one article) or "
+    "shared-attributes(N) (at least N in common).",
+)
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    help="For photos: pixels a side that the network sees [default: 224 for a classifier of "
+    "torchvision, else 64].",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="For photos: processes that read them; 0: none beside the trainer [default: as many as "
+    "cores].",
 )
 @click.option("--objective", default="adversarial", show_default=True)
 @click.option(
     "--backbone",
     default="small-resnet",
     show_default=True,
-    help="small-resnet, lenet, or a classifier of torchvision.models, such as alexnet.",
+    help="small-resnet, lenet, or a classifier of torchvision.models, such as alexnet; for photos "
+    "resnet18 unless told.",
 )
 @click.option(
     "--backbone-weights",
     default="none",
     show_default=True,
     help="What a classifier of torchvision starts from: none (at random), imagenet (downloads "
-    "them), or a file of its state dict.",
+    "them; for photos, unless told), or a file of its state dict.",
+)
+@click.option(
+    "--backbone-rate",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Learning rate of the backbone over that of all else; for photos and trained weights 0.1 "
+    "unless told.",
+)
+@click.option(
+    "--freeze-epochs",
+    type=int,
+    default=0,
+    show_default=True,
+    help="First epochs in which the backbone stays as it is; for photos and trained weights 1 "
+    "unless told.",
 )
 @click.option("--bits", type=int, default=48, show_default=True, help="Of the semantic code.")
 @click.option(
@@ -94,7 +142,16 @@ __all__ = ["train"]
     show_default=True,
     help="Further epochs, at a lower rate, which draw neighbours closer together.",
 )
-@click.option("--batch-size", type=int, default=256, show_default=True)
+@click.option(
+    "--batch-size", type=int, default=256, show_default=True, help="For photos 64 unless told."
+)
+@click.option(
+    "--accumulate",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Batches a step: as large a step in less memory, but each batch has its own pairs.",
+)
 @click.option("--learning-rate", type=float, default=4e-3, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
@@ -110,12 +167,19 @@ def train(
     *,
     out: Path,
     data: str,
+    source: str | None,
+    columns: tuple[str, ...],
     data_dir: Path | None,
     download: bool,
     part: str,
+    neighbours: str,
+    image_size: int | None,
+    workers: int | None,
     objective: str,
     backbone: str,
     backbone_weights: str,
+    backbone_rate: float,
+    freeze_epochs: int,
     bits: int,
     fine_bits: int,
     weights: tuple[str, ...],
@@ -124,6 +188,7 @@ def train(
     epochs: int,
     settle_epochs: int,
     batch_size: int,
+    accumulate: int,
     learning_rate: float,
     seed: int,
     device: str,
@@ -135,21 +200,27 @@ def train(
     A stopped run goes on from its last epoch when the same command is given again; until
     it is done its state lies beside the file in OUT.checkpoint. What is fitted, not trained
     (lsh, itq and semantic-hashing), starts over; it takes --bits and --seed, and the last one
-    --epochs, --batch-size and --learning-rate, each with a default of its own.
+    --epochs, --batch-size and --learning-rate, each with a default of its own; and it takes no
+    photos.
     """
     from hashsearch import console
-    from hashsearch.datasets import fashion_mnist
 
     with extra("train"):
-        from hashsearch.training.plan import plan_for
-        from hashsearch.training.run import train_encoder
+        from hashsearch.training.feed import Reading, usable_cores
+        from hashsearch.training.plan import plan_for, plan_for_photos
+        from hashsearch.training.run import train_encoder, train_on_photos
 
+    photos = data != _FASHION_MNIST
+    if photos:
+        _refuse(given(data_dir=data_dir, download=download, part=part), "photos")
+    else:
+        alone = given(source=source, columns=columns, image_size=image_size, workers=workers)
+        _refuse(alone, _FASHION_MNIST)
     terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
     values = _values(constants, "--constant takes NAME")
-    plan = plan_for(
-        objective,
-        n_bits=bits,
-        seed=seed,
+    options: dict[str, Any] = {
+        "n_bits": bits,
+        "seed": seed,
         **({"weights": terms} if terms else {}),
         **({"constants": values} if values else {}),
         **given(
@@ -162,35 +233,87 @@ def train(
             learning_rate=learning_rate,
             device=device,
             precision=precision,
+            neighbours=neighbours,
+            backbone_rate=backbone_rate,
+            freeze_epochs=freeze_epochs,
+            accumulate=accumulate,
         ),
-    )
+    }
+    if photos:
+        photo_plan = plan_for_photos(objective, **options)
+        catalogue = open_items(Path(data), source, columns)
+        with console.training(photo_plan.total_epochs) as display:
+            trained = train_on_photos(
+                photo_plan,
+                catalogue,
+                out,
+                image_size=image_size,
+                reading=Reading(workers=usable_cores() if workers is None else workers),
+                fresh=fresh,
+                on_step=display.step,
+                on_epoch=display.epoch,
+            )
+    else:
+        plan = plan_for(objective, **options)
+        images = _fashion_mnist(data_dir, download=download)
+        with console.training(plan.total_epochs) as display:
+            trained = train_encoder(
+                plan,
+                images,
+                out,
+                dataset=data,
+                part=part,
+                fresh=fresh,
+                on_step=display.step,
+                on_epoch=display.epoch,
+            )
+    _tell(trained, [shlex.quote(data)] if photos else [])
+
+
+def _fashion_mnist(data_dir: Path | None, *, download: bool) -> ImageSet:
+    """Its training split, downloaded where it is missing and may be."""
+    from hashsearch import console
+    from hashsearch.datasets import fashion_mnist
+
     try:
-        images = fashion_mnist.load("train", data_dir)
+        return fashion_mnist.load("train", data_dir)
     except DatasetMissing:
         if not download:
             raise
         with console.stages() as tell:
             fashion_mnist.download(data_dir, splits=("train",), progress=tell)
-        images = fashion_mnist.load("train", data_dir)
-    with console.training(plan.total_epochs) as display:
-        trained = train_encoder(
-            plan,
-            images,
-            out,
-            dataset=data,
-            part=part,
-            fresh=fresh,
-            on_step=display.step,
-            on_epoch=display.epoch,
+        return fashion_mnist.load("train", data_dir)
+
+
+def _tell(trained: Trained, shown: Sequence[str]) -> None:
+    """What was made; on standard error what was not learnt from."""
+    from hashsearch import console
+
+    for reason in itertools.islice(trained.skipped.values(), _TOLD):
+        click.echo(console.printable(f"Skipped {reason}"), err=True)
+    if trained.skipped:
+        click.echo(f"Images that could not be read: {len(trained.skipped)}.", err=True)
+    if trained.left_out:
+        click.echo(
+            f"Images left out, of which {trained.record.neighbour_rule} has nothing to compare: "
+            f"{trained.left_out}.",
+            err=True,
         )
     done = trained.record.training
+    command = " ".join(["hashsearch build-index", *shown, f"--encoder {trained.path}"])
     click.echo(
         f"{trained.path}: validation mAP {trained.best.validation_map:.4f} (epoch "
         f"{trained.best.epoch}), trained in {_duration(trained.seconds)} ({done['device']}, "
         f"{done['precision']}, {done['threads']} threads); ONNX Runtime sets "
-        f"{trained.differing_bits:.2g} of the bits differently than torch. Try "
-        f"`hashsearch build-index --encoder {trained.path}`."
+        f"{trained.differing_bits:.2g} of the bits differently than torch. Try `{command}`."
     )
+
+
+def _refuse(names: Iterable[str], beside: str) -> None:
+    """Options that would do nothing are a mistake of whoever gave them."""
+    options = ", ".join(_OPTION_NAMES.get(name, f"--{name.replace('_', '-')}") for name in names)
+    if options:
+        raise click.UsageError(f"{options}: of no meaning for {beside}; leave it out")
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.datasets.item import Item
+from hashsearch.datasets.neighbours import Facts
 from hashsearch.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 __all__ = ["ImageSet"]
 
@@ -61,6 +63,31 @@ class ImageSet:
     def pixels(self) -> npt.NDArray[np.uint8]:
         """The images as an encoder takes them: ``uint8 (n, 1, h, w)``, a view."""
         return self.images[:, None]
+
+    def read(self, row: int) -> npt.NDArray[np.uint8]:
+        """One image as an encoder takes it: ``uint8 (1, h, w)``, a view."""
+        pixels: npt.NDArray[np.uint8] = self.images[row][None]
+        return pixels
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of the images: their types."""
+        return Facts.of_types(self.labels)
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        """Of attributes; no image has any."""
+        return ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """What tells the images from others: ``images_sha256``, of their pixels."""
+        return {"images_sha256": hashlib.sha256(self.images.tobytes()).hexdigest()}
+
+    def contents(self) -> Iterator[bytes]:
+        """All that is learnt from: the pixels, then the labels."""
+        yield self.images.tobytes()
+        yield self.labels.tobytes()
 
     @property
     def label_names(self) -> list[str]:

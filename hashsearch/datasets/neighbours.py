@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hashsearch.errors import ArgumentError, DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hashsearch.datasets.item import Item
 
@@ -25,7 +25,8 @@ NEIGHBOUR_RULES = {
 }
 """What makes two images neighbours, by the name of the rule."""
 
-_RULE = re.compile(r"(?P<name>[a-z-]+)(\((?P<least>\d+)\))?")
+# ASCII: other digits would be numbers to Python, too.
+_RULE = re.compile(r"(?P<name>[a-z-]+)(\((?P<least>[0-9]{1,9})\))?")
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +130,14 @@ class NeighbourRule:
         same: npt.NDArray[np.bool_] = (one[:, None] == other[None, :]) & (one >= 0)[:, None]
         return same
 
+    def known(self, facts: Facts) -> npt.NDArray[np.bool_]:
+        """Which images have what the rule compares: a type, an article, an attribute.
+
+        Returns:
+            ``bool (n,)``; an image without is nobody's neighbour.
+        """
+        return _KNOWN[self.name](facts)
+
     def check(self, facts: Facts, what: str) -> None:
         """Refuse a rule that looks at what is not known of any image.
 
@@ -139,15 +148,17 @@ class NeighbourRule:
         Raises:
             DatasetError: no image has what the rule compares.
         """
-        known = {
-            "same-type": bool((facts.types >= 0).any()),
-            "same-item": bool((facts.items >= 0).any()),
-            "shared-attributes": bool(facts.attributes.any()),
-        }
-        if not known[self.name]:
-            others = [name for name in known if known[name]]
+        if not self.known(facts).any():
+            others = [name for name, known in _KNOWN.items() if known(facts).any()]
             mend = f"take {' or '.join(others)}" if others else "give some"
             raise DatasetError(f"{what} says nothing that {self} compares; {mend}")
+
+
+_KNOWN: dict[str, Callable[[Facts], npt.NDArray[np.bool_]]] = {
+    "same-type": lambda facts: facts.types >= 0,
+    "same-item": lambda facts: facts.items >= 0,
+    "shared-attributes": lambda facts: facts.attributes.sum(axis=1) > 0,
+}
 
 
 def facts_of(

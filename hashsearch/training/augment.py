@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -27,11 +28,12 @@ def warp(
     shear: float = 0.1,
     shift: float = 1.4,
     brightness: float = 0.15,
+    padding: Literal["zeros", "border"] = "zeros",
 ) -> Tensor:
     """A random affine view of each image, and a random brightness.
 
     Args:
-        images: float ``(n, c, h, w)``, 0 outside the item.
+        images: float ``(n, c, h, w)``.
         generator: where the randomness comes from (on the CPU).
         graded: each image draws a strength between 0 and 1 first, so that nearly
             untouched images are seen as well: those are what a gallery holds.
@@ -40,6 +42,8 @@ def warp(
         shear: at most, in pixels sideways a pixel down.
         shift: at most, in pixels, each way.
         brightness: at most, as a share.
+        padding: what lies around an image: ``zeros``, for an item on black, or its ``border``,
+            drawn out, for a photo.
 
     Returns:
         float ``(n, c, h, w)``, bilinear.
@@ -59,7 +63,9 @@ def warp(
         dim=1,
     )
     grid = functional.affine_grid(matrix.to(images.device), list(images.shape), align_corners=False)
-    warped = functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
+    warped = functional.grid_sample(
+        images, grid, mode="bilinear", padding_mode=padding, align_corners=False
+    )
     gain: Tensor = 1 + light * brightness
     return warped * gain.to(images.device)[:, None, None, None]
 

@@ -6,16 +6,26 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
 from hashsearch.codes import check_bit_counts
+from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.errors import ArgumentError
-from hashsearch.training.backbones import check_backbone
+from hashsearch.training.backbones import BACKBONES, check_backbone
 from hashsearch.training.fitted import FITTED, FittedSystem
 from hashsearch.training.objectives import OBJECTIVES
 from hashsearch.training.objectives.base import is_number
 
-__all__ = ["DEVICES", "PRECISIONS", "Plan", "TrainingPlan", "plan_for"]
+__all__ = ["DEVICES", "PRECISIONS", "Plan", "TrainingPlan", "plan_for", "plan_for_photos"]
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 DEVICES = ("auto", "cpu", "cuda")
+
+# What came later stands in the record only where it differs, so that the records of runs from
+# before are still those of the same plans.
+_LATER = {"neighbours": "same-type", "backbone_rate": 1.0, "freeze_epochs": 0, "accumulate": 1}
+
+_PHOTO_BACKBONE = "resnet18"
+_PHOTO_BATCH = 64  # two views of each at 224 pixels: 256 would take tens of GiB
+_TRAINED_RATE = 0.1
+_TRAINED_FREEZE = 1
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,13 @@ class TrainingPlan:
         precision: of the network's arithmetic; ``auto`` takes bfloat16 where it is at least
             a fifth faster here. One seed gives one network on one machine, on the CPU, at
             one precision and number of threads.
+        neighbours: who is a neighbour of whom, as
+            :meth:`~hashsearch.datasets.neighbours.NeighbourRule.parse` reads it.
+        backbone_rate: learning rate of the backbone, over that of all else.
+        freeze_epochs: the first ones, in which the backbone stays as it is, its statistics
+            included.
+        accumulate: batches a step, whose gradients are averaged; each has its own pairs, and the
+            adversary takes a step with each.
 
     Raises:
         ArgumentError: a value outside what it can be, or nothing left to learn.
@@ -71,6 +88,10 @@ class TrainingPlan:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
+    neighbours: str = "same-type"
+    backbone_rate: float = 1.0
+    freeze_epochs: int = 0
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -91,7 +112,9 @@ class TrainingPlan:
             raise ArgumentError(
                 "at least 1 epoch, 0 settling epochs and 2 images a batch are needed"
             )
-        for name in ("learning_rate", "temperature"):
+        if self.freeze_epochs < 0 or self.accumulate < 1:
+            raise ArgumentError("at least 0 frozen epochs and 1 batch a step are needed")
+        for name in ("learning_rate", "temperature", "backbone_rate"):
             if getattr(self, name) <= 0:
                 raise ArgumentError(f"{name} must be above 0, not {getattr(self, name)}")
         if self.weight_decay < 0:
@@ -104,19 +127,42 @@ class TrainingPlan:
             )
         if not any(weights.values()):
             raise ArgumentError("every term has weight 0; give one of them more to learn from")
+        self._check_rule()
 
     def _check_types(self) -> None:
         """Refuse values of another type, which a suite's file may hold."""
-        for name in ("objective", "backbone", "backbone_weights"):
+        for name in ("objective", "backbone", "backbone_weights", "neighbours"):
             if not isinstance(value := getattr(self, name), str):
                 raise ArgumentError(f"{name} must be a text, not {value!r}")
-        for name in ("n_bits", "fine_bits", "epochs", "settle_epochs", "batch_size", "seed"):
+        counts = ("n_bits", "fine_bits", "epochs", "settle_epochs", "batch_size", "seed")
+        for name in (*counts, "freeze_epochs", "accumulate"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool):
                 raise ArgumentError(f"{name} must be a whole number, not {value!r}")
-        for name in ("learning_rate", "weight_decay", "temperature"):
+        for name in ("learning_rate", "weight_decay", "temperature", "backbone_rate"):
             if not is_number(value := getattr(self, name)):
                 raise ArgumentError(f"{name} must be a finite number, not {value!r}")
+
+    def _check_rule(self) -> None:
+        """Refuse an objective that cannot learn from such neighbours, and name those that can."""
+        kind = OBJECTIVES[self.objective]
+        if self.rule.name == "shared-attributes" and not kind.several_classes:
+            takes = [name for name, other in OBJECTIVES.items() if other.several_classes]
+            raise ArgumentError(
+                f"{self.objective} needs one type an image, and {self.rule} gives several; take "
+                f"{', '.join(takes[:-1])} or {takes[-1]}, or --neighbours same-type"
+            )
+        if self.rule.name == "same-item" and not kind.compares_pairs:
+            takes = [name for name, other in OBJECTIVES.items() if other.compares_pairs]
+            raise ArgumentError(
+                f"{self.objective} learns from types alone, and {self.rule} is no type; take "
+                f"{', '.join(takes[:-1])} or {takes[-1]}, or --neighbours same-type"
+            )
+
+    @property
+    def rule(self) -> NeighbourRule:
+        """Who is a neighbour of whom."""
+        return NeighbourRule.parse(self.neighbours)
 
     @property
     def total_epochs(self) -> int:
@@ -145,7 +191,7 @@ class TrainingPlan:
         """Refuse what the objective cannot train, before anything is read or trained.
 
         Args:
-            n_classes: number of item types.
+            n_classes: number of item types, or of attributes where the neighbours share those.
 
         Raises:
             ArgumentError: the objective cannot do with so many bits or types.
@@ -156,8 +202,16 @@ class TrainingPlan:
 
     def to_record(self) -> dict[str, Any]:
         """What decides the outcome, as JSON, with what is left to the objective's defaults."""
-        resolved = {"weights": self.all_weights, "constants": self.all_constants}
-        return {**asdict(self), **resolved, "revision": OBJECTIVES[self.objective].revision}
+        resolved = {
+            "weights": self.all_weights,
+            "constants": self.all_constants,
+            "neighbours": str(self.rule),
+        }
+        record = {**asdict(self), **resolved, "revision": OBJECTIVES[self.objective].revision}
+        for name, from_before in _LATER.items():
+            if record[name] == from_before:
+                del record[name]
+        return record
 
 
 Plan: TypeAlias = TrainingPlan | FittedSystem
@@ -188,3 +242,35 @@ def plan_for(objective: str, **options: Any) -> Plan:
     if objective in FITTED:
         return FITTED[objective](**options)
     return TrainingPlan(objective=objective, **options)
+
+
+def plan_for_photos(objective: str, **options: Any) -> TrainingPlan:
+    """The plan of an objective for photos: what is not given is what photos want.
+
+    That is ``resnet18``, batches of 64, and for a classifier of torchvision its ImageNet weights.
+    A backbone that starts from trained weights learns at a tenth of the rate, and rests in the
+    first epoch, while the heads find their way.
+
+    Args:
+        objective: a key of :data:`~hashsearch.training.objectives.OBJECTIVES`.
+        options: attributes of the plan.
+
+    Raises:
+        ArgumentError: as for :func:`plan_for`; or a system that is fitted, which takes none.
+    """
+    if objective in OBJECTIVES:
+        backbone = options.setdefault("backbone", _PHOTO_BACKBONE)
+        options.setdefault("batch_size", _PHOTO_BATCH)
+        weights = options.setdefault(
+            "backbone_weights", "none" if backbone in BACKBONES else "imagenet"
+        )
+        if weights != "none":
+            options.setdefault("backbone_rate", _TRAINED_RATE)
+            options.setdefault("freeze_epochs", _TRAINED_FREEZE)
+    plan = plan_for(objective, **options)
+    if not isinstance(plan, TrainingPlan):
+        raise ArgumentError(
+            f"{objective} is fitted to the small grey images of fashion-mnist alone; for photos "
+            f"take another objective: {', '.join(OBJECTIVES)}"
+        )
+    return plan

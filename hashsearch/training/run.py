@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from hashsearch.datasets.parts import TRAINING_PARTS
+from hashsearch.datasets.photo_set import photo_parts, photo_preprocessing
 from hashsearch.encoder import EncoderRecord
 from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.files import check_writable
 from hashsearch.images import FASHION_MNIST
+from hashsearch.training.backbones import BACKBONES
 from hashsearch.training.export import differing_bits, export, now, package_versions
+from hashsearch.training.feed import Reading
 from hashsearch.training.fitted.fit import fit
 from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import Diverged, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.datasets.training_set import TrainingSet
+    from hashsearch.images import Preprocessing
+    from hashsearch.training.fitted.base import FittedSystem
     from hashsearch.training.fitted.fit import Fitted
     from hashsearch.training.plan import Plan
     from hashsearch.training.reports import EpochReport, StepReport
     from hashsearch.training.trainer import TrainedNetwork
 
-__all__ = ["RECIPE", "Trained", "train_encoder"]
+__all__ = ["RECIPE", "Trained", "default_image_size", "train_encoder", "train_on_photos"]
 
 RECIPE = 2
 """To be raised whenever one plan comes to train another network, whatever its objective (else
 that has a revision of its own): what was trained by an older recipe is then trained anew."""
+
+_USUAL_SIZE, _SMALL_SIZE = 224, 64
+_READING = Reading()
 
 
 @dataclass(frozen=True)
@@ -44,6 +55,8 @@ class Trained:
         differing_bits: the share of bits of the validation images that ONNX Runtime sets
             differently than torch.
         seconds: of this call; a resumed run counts from its resumption.
+        skipped: why an image could not be read, by its id.
+        left_out: how many images say nothing that the neighbour rule compares.
     """
 
     path: Path
@@ -51,6 +64,8 @@ class Trained:
     best: EpochReport
     differing_bits: float
     seconds: float
+    skipped: dict[str, str] = field(default_factory=dict)
+    left_out: int = 0
 
 
 def train_encoder(
@@ -93,76 +108,198 @@ def train_encoder(
     """
     if part not in TRAINING_PARTS:
         raise ArgumentError(f"unknown part {part!r}; known: {', '.join(TRAINING_PARTS)}")
-    started = time.perf_counter()
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    check_writable(out)
+    run = _Run(out, FASHION_MNIST, dataset, part)
     if fresh:
-        checkpoint.unlink(missing_ok=True)
+        run.checkpoint.unlink(missing_ok=True)
     train_set, validation_set = TRAINING_PARTS[part](images, seed=plan.seed)
-    trained: TrainedNetwork | Fitted
-    try:
-        if isinstance(plan, TrainingPlan):
+    if isinstance(plan, TrainingPlan):
+        return run.train(
+            plan, train_set, validation_set, Reading(), on_step=on_step, on_epoch=on_epoch
+        )
+    return run.fit(plan, train_set, validation_set, on_step=on_step, on_epoch=on_epoch)
+
+
+def default_image_size(backbone: str) -> int:
+    """Pixels a side at which photos are fed to a backbone, unless told.
+
+    Args:
+        backbone: a name that a plan takes.
+    """
+    return _SMALL_SIZE if backbone in BACKBONES else _USUAL_SIZE
+
+
+def train_on_photos(
+    plan: TrainingPlan,
+    catalogue: Catalogue,
+    out: Path,
+    *,
+    image_size: int | None = None,
+    reading: Reading = _READING,
+    fresh: bool = False,
+    on_step: Callable[[StepReport], None] | None = None,
+    on_epoch: Callable[[EpochReport], None] | None = None,
+) -> Trained:
+    """Train on the photos of a catalogue and write the encoder.
+
+    As :func:`train_encoder`, but photos come from files. See
+    :func:`~hashsearch.datasets.photo_set.photo_parts` for which of them train. One that cannot be
+    read is left out, and the training goes on.
+
+    Args:
+        plan: what to train; :func:`~hashsearch.training.plan.plan_for_photos` has defaults.
+        catalogue: the photos, and what is known of them.
+        out: the ``.onnx`` file to write.
+        image_size: pixels a side that the network is fed with; None: 224 for a classifier of
+            torchvision, 64 for the small backbones.
+        reading: how the files are read.
+        fresh: start over, whatever checkpoint there is.
+        on_step: called after each step.
+        on_epoch: called after each epoch.
+
+    Returns:
+        Where the encoder is, and what validation says of it.
+
+    Raises:
+        ArgumentError: an image size below 1 or too small for the backbone, or the folder of
+            ``out`` refuses it.
+        DatasetError: see :func:`~hashsearch.datasets.photo_set.photo_parts`.
+        TrainingError: see :func:`train_encoder`.
+    """
+    size = default_image_size(plan.backbone) if image_size is None else image_size
+    if size < 1:
+        raise ArgumentError(f"the image size must be from 1 pixel up, not {size}")
+    preprocessing = photo_preprocessing(size)
+    parts = photo_parts(catalogue, plan.rule, preprocessing)
+    run = _Run(out, preprocessing, catalogue.name, parts.part)
+    if fresh:
+        run.checkpoint.unlink(missing_ok=True)
+    trained = run.train(
+        plan, parts.train, parts.validation, reading, on_step=on_step, on_epoch=on_epoch
+    )
+    return replace(trained, left_out=parts.left_out)
+
+
+class _Run:
+    """What a training writes, and what its record says of the images.
+
+    Args:
+        out: the ``.onnx`` file.
+        preprocessing: of the images.
+        dataset: their name.
+        part: which of them train.
+
+    Raises:
+        ArgumentError: the folder of ``out`` refuses it.
+    """
+
+    def __init__(self, out: Path, preprocessing: Preprocessing, dataset: str, part: str) -> None:
+        check_writable(out)
+        self.started = time.perf_counter()
+        self.out, self.preprocessing, self.dataset, self.part = out, preprocessing, dataset, part
+        self.checkpoint = out.with_name(f"{out.name}.checkpoint")
+
+    def train(
+        self,
+        plan: TrainingPlan,
+        train_set: TrainingSet,
+        validation_set: TrainingSet,
+        reading: Reading,
+        *,
+        on_step: Callable[[StepReport], None] | None,
+        on_epoch: Callable[[EpochReport], None] | None,
+    ) -> Trained:
+        with self._keeping_the_best(plan, train_set):
             trained = train(
                 plan,
                 train_set,
                 validation_set,
-                FASHION_MNIST,
-                checkpoint_path=checkpoint,
+                self.preprocessing,
+                reading=reading,
+                checkpoint_path=self.checkpoint,
                 on_step=on_step,
                 on_epoch=on_epoch,
             )
-        else:
-            trained = fit(
-                plan, train_set, validation_set, FASHION_MNIST, on_step=on_step, on_epoch=on_epoch
+        made = self._written(plan, trained, train_set, validation_set)
+        self.checkpoint.unlink(missing_ok=True)
+        return replace(made, skipped=trained.skipped)
+
+    def fit(
+        self,
+        plan: FittedSystem,
+        train_set: ImageSet,
+        validation_set: ImageSet,
+        *,
+        on_step: Callable[[StepReport], None] | None,
+        on_epoch: Callable[[EpochReport], None] | None,
+    ) -> Trained:
+        with self._keeping_the_best(plan, train_set):
+            fitted = fit(
+                plan,
+                train_set,
+                validation_set,
+                self.preprocessing,
+                on_step=on_step,
+                on_epoch=on_epoch,
             )
-    except Diverged as error:
-        if error.kept is None:
-            raise
-        epoch = error.kept.best.epoch
-        kept = out.with_name(f"{out.stem}.epoch-{epoch}{out.suffix}")
-        record = _record(plan, error.kept, train_set, name=kept.stem, dataset=dataset, part=part)
-        export(error.kept.network, record, kept)
-        raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
-    record = _record(plan, trained, train_set, name=out.stem, dataset=dataset, part=part)
-    export(trained.network, record, out)
-    differing = differing_bits(trained.network, out, validation_set, FASHION_MNIST)
-    if isinstance(plan, TrainingPlan):
-        checkpoint.unlink(missing_ok=True)
-    return Trained(out, record, trained.best, differing, time.perf_counter() - started)
+        return self._written(plan, fitted, train_set, validation_set)
 
+    @contextmanager
+    def _keeping_the_best(self, plan: Plan, train_set: TrainingSet) -> Iterator[None]:
+        """Where the body diverges: export the best epoch before, and say where it is."""
+        try:
+            yield
+        except Diverged as error:
+            if error.kept is None:
+                raise
+            epoch = error.kept.best.epoch
+            kept = self.out.with_name(f"{self.out.stem}.epoch-{epoch}{self.out.suffix}")
+            export(error.kept.network, self._record(plan, error.kept, train_set, kept.stem), kept)
+            raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
 
-def _record(
-    plan: Plan,
-    trained: TrainedNetwork | Fitted,
-    train_set: ImageSet,
-    *,
-    name: str,
-    dataset: str,
-    part: str,
-) -> EncoderRecord:
-    """What stands in the encoder's file."""
-    best = trained.best
-    figures = {"validation_map": best.validation_map}
-    if best.adversary_accuracy is not None:
-        figures["discriminator_accuracy"] = best.adversary_accuracy
-    return EncoderRecord(
-        name=name,
-        n_bits=plan.n_bits,
-        fine_bits=plan.fine_bits,
-        preprocessing=FASHION_MNIST,
-        class_names=train_set.class_names,
-        objective=plan.objective,
-        weights=trained.weights,
-        backbone=plan.backbone,
-        dataset=dataset,
-        neighbour_rule="same-type" if isinstance(plan, TrainingPlan) else "none",
-        seed=plan.seed,
-        training={
-            **trained.settings,
-            "part": part,
-            "history": [asdict(report) for report in trained.history],
-        },
-        figures=figures,
-        packages=package_versions(),
-        created=now(),
-    )
+    def _written(
+        self,
+        plan: Plan,
+        trained: TrainedNetwork | Fitted,
+        train_set: TrainingSet,
+        validation_set: TrainingSet,
+    ) -> Trained:
+        record = self._record(plan, trained, train_set, self.out.stem)
+        export(trained.network, record, self.out)
+        differing = differing_bits(trained.network, self.out, validation_set, self.preprocessing)
+        seconds = time.perf_counter() - self.started
+        return Trained(self.out, record, trained.best, differing, seconds)
+
+    def _record(
+        self, plan: Plan, trained: TrainedNetwork | Fitted, train_set: TrainingSet, name: str
+    ) -> EncoderRecord:
+        """What stands in the encoder's file."""
+        best = trained.best
+        classes, rule = train_set.class_names, "none"
+        if isinstance(plan, TrainingPlan):
+            rule = str(plan.rule)
+            if plan.rule.name == "shared-attributes":
+                classes = train_set.attribute_names
+        figures = {"validation_map": best.validation_map}
+        if best.adversary_accuracy is not None:
+            figures["discriminator_accuracy"] = best.adversary_accuracy
+        return EncoderRecord(
+            name=name,
+            n_bits=plan.n_bits,
+            fine_bits=plan.fine_bits,
+            preprocessing=self.preprocessing,
+            class_names=classes,
+            objective=plan.objective,
+            weights=trained.weights,
+            backbone=plan.backbone,
+            dataset=self.dataset,
+            neighbour_rule=rule,
+            seed=plan.seed,
+            training={
+                **trained.settings,
+                "part": self.part,
+                "history": [asdict(report) for report in trained.history],
+            },
+            figures=figures,
+            packages=package_versions(),
+            created=now(),
+        )

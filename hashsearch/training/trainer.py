@@ -7,10 +7,11 @@ was stopped and resumed ends where an undisturbed one does.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from hashsearch.errors import TrainingError
+from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.images import normalise
 from hashsearch.training import checkpoint
 from hashsearch.training.augment import erase, flip, warp
+from hashsearch.training.feed import Reading, feed_of, readers_watched
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES, Objective
 from hashsearch.training.objectives.instance import instance_discrimination
@@ -29,11 +31,14 @@ from hashsearch.training.reports import EpochReport, StepReport
 from hashsearch.training.validation import validation_map, validation_queries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from hashsearch.datasets.image_set import ImageSet
+    import numpy.typing as npt
+
+    from hashsearch.datasets.training_set import TrainingSet
     from hashsearch.images import Preprocessing
+    from hashsearch.training.feed import Batch, Feed
     from hashsearch.training.fitted.fit import Fitted
     from hashsearch.training.plan import TrainingPlan
 
@@ -41,18 +46,29 @@ __all__ = ["Diverged", "TrainedNetwork", "train"]
 
 _EMA_DECAY = 0.998
 _SETTLING_RATE = 0.25  # of the plan's learning rate
+_SHIFT = 1.4 / 28  # of a photo's side, as of the images that the views were chosen for
 # By chance alone, one machine must not choose differently on two days.
 _CLEAR_LEAD = 1.2
+_READING = Reading()
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """The kept epoch's network (moving average of its weights), on the CPU, in eval mode."""
+    """The kept epoch's network (moving average of its weights), on the CPU, in eval mode.
+
+    Attributes:
+        network: ready to export.
+        weights: of the terms of the loss.
+        history: a report an epoch.
+        settings: what decided the result.
+        skipped: why an image could not be read, by its id.
+    """
 
     network: HashNetwork
     weights: dict[str, float]
     history: list[EpochReport]
     settings: dict[str, Any]
+    skipped: dict[str, str]
 
     @property
     def best(self) -> EpochReport:
@@ -74,10 +90,11 @@ class Diverged(TrainingError):
 
 def train(
     plan: TrainingPlan,
-    train_set: ImageSet,
-    validation_set: ImageSet,
+    train_set: TrainingSet,
+    validation_set: TrainingSet,
     preprocessing: Preprocessing,
     *,
+    reading: Reading = _READING,
     checkpoint_path: Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -89,6 +106,8 @@ def train(
         train_set: images to learn from.
         validation_set: images that choose the best epoch; never learnt from.
         preprocessing: of the images (their geometry is already right).
+        reading: how images are read that do not lie in memory. One that cannot be read is left
+            out of its batches.
         checkpoint_path: file that holds the state after each epoch. Where it exists and was
             made with the same plan and images, training goes on from it.
         on_step: called after each step.
@@ -100,29 +119,35 @@ def train(
 
     Raises:
         Diverged: the loss or the network is not finite.
-        TrainingError: there are too few images, or the checkpoint is damaged, belongs to
-            another run or cannot be written.
+        DatasetError: the images say nothing that the plan's neighbour rule compares.
+        ArgumentError: types shall be classified, but no image has one.
+        TrainingError: there are too few images, or too few that can be read; a process that reads
+            them has been killed; or the checkpoint is damaged, belongs to another run or cannot
+            be written.
     """
-    if len(train_set) < plan.batch_size:
+    if len(train_set) < plan.batch_size * plan.accumulate:
+        several = plan.accumulate > 1
         raise TrainingError(
-            f"{len(train_set)} training images do not fill a batch of {plan.batch_size}; "
-            "lower --batch-size"
+            f"{len(train_set)} training images do not fill "
+            f"{f'{plan.accumulate} batches' if several else 'a batch'} of {plan.batch_size}; "
+            f"lower --batch-size{' or --accumulate' if several else ''}"
         )
-    run = _Run(plan, train_set, validation_set, preprocessing)
-    if checkpoint_path and checkpoint_path.exists():
-        run.restore(checkpoint_path)
-        for report in run.history:
+    with readers_watched():
+        run = _Run(plan, train_set, validation_set, preprocessing, reading)
+        if checkpoint_path and checkpoint_path.exists():
+            run.restore(checkpoint_path)
+            for report in run.history:
+                if on_epoch:
+                    on_epoch(report)
+        elif plan.precision == "auto":
+            run.precision = run.faster_precision()
+        while len(run.history) < plan.total_epochs:
+            report = run.epoch(on_step)
+            if checkpoint_path:
+                run.save(checkpoint_path)
             if on_epoch:
                 on_epoch(report)
-    elif plan.precision == "auto":
-        run.precision = run.faster_precision()
-    while len(run.history) < plan.total_epochs:
-        report = run.epoch(on_step)
-        if checkpoint_path:
-            run.save(checkpoint_path)
-        if on_epoch:
-            on_epoch(report)
-    return run.result()
+        return run.result()
 
 
 class _Run:
@@ -131,15 +156,28 @@ class _Run:
     def __init__(
         self,
         plan: TrainingPlan,
-        train_set: ImageSet,
-        validation_set: ImageSet,
+        train_set: TrainingSet,
+        validation_set: TrainingSet,
         preprocessing: Preprocessing,
+        reading: Reading,
     ) -> None:
         self.plan = plan
+        self.preprocessing = preprocessing
         self.weights = plan.all_weights
-        self.train_images_sha256 = hashlib.sha256(train_set.images.tobytes()).hexdigest()
+        self.digests = train_set.digests
         self.device = _device(plan.device)
-        self.queries = validation_queries(validation_set.labels)
+        self.rule = plan.rule
+        self.facts, self.validation_facts = train_set.facts, validation_set.facts
+        self.rule.check(self.facts, "the set of training images")
+        names = train_set.class_names
+        if self.rule.name == "shared-attributes":
+            names = train_set.attribute_names
+        elif not names and self.weights.get("classification"):
+            raise ArgumentError(
+                "no training image has a type to classify; train with --without classification"
+            )
+        n_classes = max(len(names), 1)  # a layer of no outputs cannot be made
+        self.queries = validation_queries(self.validation_facts, self.rule)
         torch.manual_seed(plan.seed)
         if self.device.type == "cpu":
             torch.use_deterministic_algorithms(mode=True)
@@ -151,7 +189,7 @@ class _Run:
             plan.n_bits,
             plan.fine_bits,
             lambda n_features: OBJECTIVES[plan.objective].semantic_head(
-                n_features, plan.n_bits, len(train_set.class_names)
+                n_features, plan.n_bits, n_classes
             ),
             image_size=preprocessing.size,
             backbone_weights=plan.backbone_weights,
@@ -163,7 +201,7 @@ class _Run:
         self.objective: Objective = OBJECTIVES[plan.objective](
             self.network.backbone.n_features,
             plan.n_bits,
-            len(train_set.class_names),
+            n_classes,
             plan.objective_weights,
             plan.constants,
         ).to(self.device)
@@ -175,29 +213,53 @@ class _Run:
             for parameter in self.objective.parameters()
             if id(parameter) not in adversary_ids
         ]
+        groups = self._groups(learners)
+        self.rates = [rate for rate, _ in groups]
         self.optimiser = torch.optim.AdamW(
-            learners, lr=plan.learning_rate, weight_decay=plan.weight_decay
+            [{"params": parameters} for _, parameters in groups],
+            lr=plan.learning_rate,
+            weight_decay=plan.weight_decay,
         )
         self.adversary_optimiser = (
             torch.optim.Adam(adversary, lr=self.objective.adversary_rate, betas=(0.5, 0.999))
             if adversary
             else None
         )
-        self.steps = len(train_set) // plan.batch_size
+        self.steps = len(train_set) // (plan.batch_size * plan.accumulate)
         self.schedule = self._one_cycle(plan.learning_rate, plan.epochs)
-        # Copied: an array read from a file may be read-only, which no tensor can be.
-        self.images = torch.tensor(train_set.pixels, device=self.device)
-        self.labels = torch.tensor(train_set.labels, device=self.device)
-        self.validation = torch.from_numpy(normalise(validation_set.pixels, preprocessing)).to(
-            self.device
-        )
-        self.validation_labels = validation_set.labels
+        self.skipped: dict[str, str] = {}
+        self.images, self.validation = self._feeds(train_set, validation_set, reading)
+        self.warp: dict[str, Any] = {}
+        if preprocessing.kind == "photo":
+            self.warp = {"shift": _SHIFT * preprocessing.size, "padding": "border"}
         shape = (1, preprocessing.channels, 1, 1)
         self.mean = torch.tensor(preprocessing.mean, device=self.device).reshape(shape)
         self.std = torch.tensor(preprocessing.std, device=self.device).reshape(shape)
         self.precision = plan.precision
         self.history: list[EpochReport] = []
         self.best_state: dict[str, Tensor] = {}
+
+    def _groups(self, learners: list[nn.Parameter]) -> list[tuple[float, list[nn.Parameter]]]:
+        """Parameters that learn at one rate, and that rate over the plan's."""
+        if self.plan.backbone_rate == 1:
+            return [(1.0, learners)]
+        backbone = [*self.network.backbone.parameters()]
+        ids = {id(parameter) for parameter in backbone}
+        others = [parameter for parameter in learners if id(parameter) not in ids]
+        return [(1.0, others), (self.plan.backbone_rate, backbone)]
+
+    def _feeds(
+        self, train_set: TrainingSet, validation_set: TrainingSet, reading: Reading
+    ) -> tuple[Feed, Feed]:
+        """What gives the pixels of both sets; the memory for those that are held is shared."""
+        side = self.preprocessing.size
+        image = (self.preprocessing.channels, side, side)
+        left = reading.held_bytes - len(train_set) * self.preprocessing.channels * side**2
+        rest = replace(reading, held_bytes=left) if left >= 0 else reading
+        return (
+            feed_of(train_set, image, self.device, reading, self.skipped),
+            feed_of(validation_set, image, torch.device("cpu"), rest, self.skipped),
+        )
 
     # --- one epoch ---------------------------------------------------------------------
 
@@ -209,13 +271,24 @@ class _Run:
         self.objective.start_epoch(number, self.plan.total_epochs, settling=self.settling)
         generator = torch.Generator().manual_seed(self.plan.seed * 100_003 + number)
         torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
-        order = torch.randperm(len(self.images), generator=generator)
+        order = self._order(generator)
         self.network.train()
+        frozen = number <= self.plan.freeze_epochs
+        self.network.backbone.requires_grad_(not frozen)
+        if frozen:
+            self.network.backbone.eval()
         totals: dict[str, float] = {}
         accuracies: list[float] = []
+        done = 0
+        size = self.plan.batch_size
+        batches = self.images.batches(
+            [order[size * k : size * (k + 1)] for k in range(self.steps * self.plan.accumulate)]
+        )
         for step in range(self.steps):
-            rows = order[step * self.plan.batch_size : (step + 1) * self.plan.batch_size]
-            terms, accuracy = self._step(rows.to(self.device), generator)
+            terms, accuracy = self._step(itertools.islice(batches, self.plan.accumulate), generator)
+            if not terms:
+                continue  # nothing of it could be read
+            done += 1
             if not all(np.isfinite(value) for value in terms.values()):
                 raise self._diverged(
                     f"the loss is not finite at epoch {number}, step {step + 1} ({terms})"
@@ -226,12 +299,24 @@ class _Run:
                 accuracies.append(accuracy)
             if on_step:
                 on_step(StepReport(number, step + 1, self.steps, terms, accuracy))
-        outputs = self._validation_outputs()
+        if not done:
+            raise TrainingError(
+                f"of no batch can two images be read ({next(iter(self.skipped.values()))}); mend "
+                "the files"
+            )
+        if done < self.steps:
+            totals = {term: total * self.steps / done for term, total in totals.items()}
+        rows, outputs = self._validation_outputs()
         # A finite loss can have a gradient that is not; after the last step no loss tells.
         learnt = (*self.network.parameters(), *self.objective.parameters(), *outputs)
         if not all(bool(torch.isfinite(values).all()) for values in learnt):
             raise self._diverged(f"the network is not finite after epoch {number}")
-        figure = validation_map(outputs[0].cpu().numpy() >= 0, self.validation_labels, self.queries)
+        figure = validation_map(
+            outputs[0].cpu().numpy() >= 0,
+            self.validation_facts[rows],
+            self.queries[rows],
+            self.rule,
+        )
         best = self.settling or figure > max(
             (past.validation_map for past in self.history), default=-1.0
         )
@@ -252,17 +337,34 @@ class _Run:
         return report
 
     def _step(
-        self, rows: Tensor, generator: torch.Generator
+        self, batches: Iterator[Batch], generator: torch.Generator
     ) -> tuple[dict[str, float], float | None]:
-        labels = self.labels[rows]
-        neighbours = labels[:, None] == labels[None, :]
+        """Learn from these batches; no terms where none of them has two images."""
+        self.optimiser.zero_grad()
+        told = [self._backward(batch, generator) for batch in batches if len(batch.rows) > 1]
+        if not told:
+            return {}, None
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update_parameters(self.network)
+        names = {term: None for terms, _ in told for term in terms}
+        means = {term: sum(terms.get(term, 0.0) for terms, _ in told) / len(told) for term in names}
+        accuracies = [accuracy for _, accuracy in told if accuracy is not None]
+        return means, sum(accuracies) / len(accuracies) if accuracies else None
+
+    def _backward(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[dict[str, float], float | None]:
+        """Gradients of one batch; the adversary takes its step."""
+        labels, neighbours = self._truth(batch.rows)
         # Flipped before the views part: a mirrored item is another picture of another item.
-        images = flip(self.images[rows].float() / 255, generator)
-        view = self._normalised(erase(warp(images, generator, graded=True), generator))
-        other_view = self._normalised(warp(images, generator))
+        images = flip(batch.pixels.float() / 255, generator)
+        view = self._normalised(erase(warp(images, generator, graded=True, **self.warp), generator))
+        other_view = self._normalised(warp(images, generator, **self.warp))
         with self._autocast(self.precision):
             outputs, fines = self.network.heads(torch.cat([view, other_view]))
-        labels, neighbours = labels.repeat(2), neighbours.tile(2, 2)
+        labels, neighbours = torch.cat([labels, labels]), neighbours.tile(2, 2)
 
         accuracy = None
         adversary = self.objective.adversary(outputs.detached(), neighbours, generator)
@@ -279,19 +381,40 @@ class _Run:
         }
         if fines is not None:
             fine, other = torch.tanh(fines).chunk(2)
-            n = len(rows)
+            n = len(batch.rows)
             terms["fine"] = self.weights["fine"] * instance_discrimination(
                 fine, other, neighbours[:n, :n], self.plan.temperature
             )
-        self.optimiser.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]  # as above
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        self.schedule.step()
-        self.average.update_parameters(self.network)
+        loss = torch.stack(list(terms.values())).sum() / self.plan.accumulate
+        loss.backward()  # type: ignore[no-untyped-call]  # as above
         return {term: float(value.detach()) for term, value in terms.items()}, accuracy
 
     # --- parts of it -------------------------------------------------------------------
+
+    def _order(self, generator: torch.Generator) -> npt.NDArray[np.int64]:
+        """The order in which an epoch shows the images: ``int64 (n,)``.
+
+        Where articles make neighbours, the photos of one stand side by side: at random, hardly a
+        batch would hold two of one among thousands.
+        """
+        order = torch.randperm(len(self.facts), generator=generator).numpy()
+        if self.rule.name != "same-item":
+            return order
+        _, article = np.unique(self.facts.items, return_inverse=True)
+        place = torch.randperm(int(article.max()) + 1, generator=generator).numpy()
+        return order[np.argsort(place[article[order]], kind="stable")]
+
+    def _truth(self, rows: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """Labels of the images at these rows, and who is whose neighbour, as objectives take it."""
+        facts = self.facts[rows]
+        several = self.rule.name == "shared-attributes"
+        labels = facts.attributes.astype(np.float32) if several else facts.types
+        # Two views of an image are neighbours, even if it has too few attributes for others.
+        neighbours = self.rule.relevance(facts, facts) | np.eye(len(rows), dtype=bool)
+        return (
+            torch.from_numpy(labels).to(self.device),
+            torch.from_numpy(neighbours).to(self.device),
+        )
 
     @property
     def settling(self) -> bool:
@@ -305,7 +428,10 @@ class _Run:
 
     def _one_cycle(self, highest: float, epochs: int) -> torch.optim.lr_scheduler.OneCycleLR:
         return torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, max_lr=highest, total_steps=self.steps * epochs, pct_start=0.15
+            self.optimiser,
+            max_lr=[highest * rate for rate in self.rates],
+            total_steps=self.steps * epochs,
+            pct_start=0.15,
         )
 
     def _normalised(self, images: Tensor) -> Tensor:
@@ -320,7 +446,9 @@ class _Run:
     def faster_precision(self) -> str:
         """bfloat16 where a forward and backward pass is clearly faster with it, else float32."""
         state = {name: value.clone() for name, value in self.network.state_dict().items()}
-        pixels = self._normalised(self.images[: self.plan.batch_size].float() / 255)
+        side = self.preprocessing.size
+        shape = (self.plan.batch_size, self.preprocessing.channels, side, side)
+        pixels = self._normalised(torch.zeros(shape, device=self.device))
 
         seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
         for _ in range(4):
@@ -339,14 +467,30 @@ class _Run:
         return "bfloat16" if clearly else "float32"
 
     @torch.no_grad()
-    def _validation_outputs(self) -> tuple[Tensor, ...]:
-        """What the averaged network says about the validation images, one tensor a head."""
+    def _validation_outputs(self) -> tuple[npt.NDArray[np.int64], tuple[Tensor, ...]]:
+        """What the averaged network says about the validation images that can be read.
+
+        Returns:
+            Their rows, ``int64 (n,)``, and a tensor a head.
+
+        Raises:
+            TrainingError: none can be read.
+        """
         self.average.eval()
-        parts = [
-            self.average(part.contiguous(memory_format=torch.channels_last))
-            for part in torch.split(self.validation, 500)
-        ]
-        return tuple(torch.cat(outputs).float() for outputs in zip(*parts, strict=True))
+        rows, parts = [], []
+        for batch in self.validation.all():
+            if len(batch.rows):
+                pixels = torch.from_numpy(normalise(batch.pixels.numpy(), self.preprocessing))
+                pixels = pixels.to(self.device, memory_format=torch.channels_last)
+                rows.append(batch.rows)
+                parts.append(self.average(pixels))
+        if not parts:
+            raise TrainingError(
+                f"no validation image can be read ({next(iter(self.skipped.values()))}); mend the "
+                "files"
+            )
+        outputs = tuple(torch.cat(outputs).float() for outputs in zip(*parts, strict=True))
+        return np.concatenate(rows), outputs
 
     # --- what is kept ------------------------------------------------------------------
 
@@ -364,6 +508,7 @@ class _Run:
             "schedule": self.schedule.state_dict(),
             "history": json.dumps([asdict(report) for report in self.history]),
             "best_state": self.best_state,
+            "skipped": json.dumps(self.skipped),
         }
         checkpoint.write(path, state)
 
@@ -381,6 +526,8 @@ class _Run:
             self.adversary_optimiser.load_state_dict(state["adversary_optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.best_state = state["best_state"]
+        # In place: the feeds write there.
+        self.skipped.update(json.loads(state.get("skipped", "{}")))
 
     def _diverged(self, what: str) -> Diverged:
         mend = "lower --learning-rate"
@@ -400,10 +547,12 @@ class _Run:
                 "device": self.device.type,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
-                "train_images": len(self.images),
-                "validation_images": len(self.validation),
-                "train_images_sha256": self.train_images_sha256,
+                "train_images": len(self.facts),
+                "validation_images": len(self.validation_facts),
+                **{f"train_{name}": value for name, value in self.digests.items()},
+                **({"skipped_images": len(self.skipped)} if self.skipped else {}),
             },
+            skipped=self.skipped,
         )
 
 
@@ -425,14 +574,14 @@ def _device(name: str) -> torch.device:
 
 def _identity(
     plan_record: dict[str, Any],
-    train_set: ImageSet,
-    validation_set: ImageSet,
+    train_set: TrainingSet,
+    validation_set: TrainingSet,
     preprocessing: Preprocessing,
 ) -> str:
     """A digest of what decides the result: the plan, the images and how they are fed."""
     decisions = {"plan": plan_record, "preprocessing": preprocessing.to_record()}
     digest = hashlib.sha256(json.dumps(decisions, sort_keys=True).encode())
     for images in (train_set, validation_set):
-        digest.update(images.images.tobytes())
-        digest.update(images.labels.tobytes())
+        for content in images.contents():
+            digest.update(content)
     return digest.hexdigest()

@@ -2,53 +2,74 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.codes import hamming_distance, pack_bits
+from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.errors import TrainingError
 from hashsearch.metrics import mean_average_precision
+
+if TYPE_CHECKING:
+    from hashsearch.datasets.neighbours import Facts
 
 __all__ = ["validation_map", "validation_queries"]
 
 _QUERIES = 1000
+_SAME_TYPE = NeighbourRule()
 
 
-def validation_queries(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+def validation_queries(facts: Facts, rule: NeighbourRule = _SAME_TYPE) -> npt.NDArray[np.bool_]:
     """Which validation images query the others: ``bool (n,)``.
 
-    Every so many images of a class do, whatever order they came in.
+    Every so many images of a type (or of an article, where that makes neighbours) do, whatever
+    order they came in. Where attributes make neighbours, chance says which do, always alike.
 
     Args:
-        labels: of the validation images, ``int64 (n,)``.
+        facts: of the ``n`` validation images.
+        rule: who is a neighbour of whom.
 
     Raises:
-        TrainingError: no query would find an image of its own type.
+        TrainingError: no query would find a neighbour.
     """
-    queries = np.zeros(len(labels), dtype=bool)
-    stride = max(len(labels) // _QUERIES, 2)
-    queries[np.argsort(labels, kind="stable")[::stride]] = True
-    if not np.intersect1d(labels[queries], labels[~queries]).size:
+    queries = np.zeros(len(facts), dtype=bool)
+    stride = max(len(facts) // _QUERIES, 2)
+    if rule.name == "shared-attributes":
+        order = np.random.default_rng(0).permutation(len(facts))
+    else:
+        order = np.argsort(facts.items if rule.name == "same-item" else facts.types, kind="stable")
+    queries[order[::stride]] = True
+    if not rule.relevance(facts[np.flatnonzero(queries)], facts[np.flatnonzero(~queries)]).any():
+        what = "no two of one type" if rule == _SAME_TYPE else f"no two neighbours by {rule}"
         raise TrainingError(
-            f"{len(labels)} validation images with no two of one type cannot choose the best "
-            "epoch; give more of them"
+            f"{len(facts)} validation images with {what} cannot choose the best epoch; give more "
+            "of them"
         )
     return queries
 
 
 def validation_map(
     bits: npt.NDArray[np.bool_],
-    labels: npt.NDArray[np.int64],
+    facts: Facts,
     queries: npt.NDArray[np.bool_],
+    rule: NeighbourRule = _SAME_TYPE,
 ) -> float:
     """Mean average precision of the validation images, tie-aware.
 
     Args:
         bits: of the semantic code, ``bool (n, n_bits)``.
-        labels: ``int64 (n,)``; images of one type are relevant to each other.
+        facts: of the images.
         queries: which images query the others, ``bool (n,)``.
+        rule: which images are relevant to each other.
+
+    Returns:
+        The mean over the queries that have a relevant image; 0 where none has.
     """
     codes = pack_bits(bits)
-    relevant = labels[queries, None] == labels[None, ~queries]
+    relevant = rule.relevance(facts[np.flatnonzero(queries)], facts[np.flatnonzero(~queries)])
+    if not relevant.any():
+        return 0.0
     distance = hamming_distance(codes[queries], codes[~queries])
     return mean_average_precision(distance, relevant).value

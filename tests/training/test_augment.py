@@ -24,10 +24,10 @@ def noise(n: int, channels: int = 1, height: int = SIZE, width: int = SIZE) -> T
 
 
 def warp_only(
-    images: Tensor, generator: torch.Generator, *, graded: bool = False, **extents: float
+    images: Tensor, generator: torch.Generator, *, graded: bool = False, **options: Any
 ) -> Tensor:
     """A warp whose other extents are 0."""
-    all_extents: dict[str, Any] = {**dict.fromkeys(EXTENTS, 0.0), **extents}
+    all_extents: dict[str, Any] = {**dict.fromkeys(EXTENTS, 0.0), **options}
     return warp(images, generator, graded=graded, **all_extents)
 
 
@@ -182,3 +182,16 @@ def test_all_of_an_image_can_be_erased_somewhere() -> None:
     # On average (3/8)^2 of an image, as much of it above as below.
     assert float(gone.mean()) == pytest.approx((3 / 8) ** 2, rel=0.05)
     assert float(gone[:14].mean()) == pytest.approx(float(gone[14:].mean()), rel=0.1)
+
+
+def test_a_border_is_drawn_out_where_zeros_would_be_black() -> None:
+    white = torch.ones(8, 3, SIZE, SIZE)
+    black = warp_only(white, seeded(), shift=6.0)
+    assert (black == 0).any()
+    assert torch.allclose(warp_only(white, seeded(), shift=6.0, padding="border"), white)
+
+
+def test_where_the_view_lies_inside_the_padding_changes_nothing() -> None:
+    images = noise(4)
+    views = [warp_only(images, seeded(), shift=3.0, padding=way) for way in ("zeros", "border")]
+    assert torch.equal(views[0][:, :, 4:-4, 4:-4], views[1][:, :, 4:-4, 4:-4])

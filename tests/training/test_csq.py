@@ -15,6 +15,7 @@ from hashsearch.training.objectives.centres import hash_centres
 from hashsearch.training.objectives.csq import (
     CentralSimilarityQuantisation,
     central_similarity,
+    item_centres,
     smooth_quantisation,
 )
 
@@ -146,3 +147,39 @@ def test_weight_0_leaves_a_term_out(term: str) -> None:
 def test_more_types_than_codes_are_refused() -> None:
     with pytest.raises(ArgumentError, match="8 bits cannot"):
         CentralSimilarityQuantisation(N_FEATURES, 8, 300)
+
+
+# --- several classes an item -----------------------------------------------------------
+
+
+def test_an_item_of_several_classes_goes_where_most_of_them_are() -> None:
+    centres = torch.tensor([[1, 1, -1, -1], [1, -1, -1, 1], [-1, -1, -1, 1]], dtype=torch.float32)
+    labels = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 1, 1], [1, 0, 1]], dtype=torch.float32)
+    assert item_centres(centres, labels).tolist() == [
+        [1, -1, -1, 1],
+        [1, 1, -1, -1],
+        [1, -1, -1, 1],  # even in the first bit: as the first class has it
+        [1, 1, -1, -1],
+    ]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 5))
+def test_centres_of_several_classes_are_the_vote_bit_by_bit(seed: int, n_classes: int) -> None:
+    generator = seeded(seed)
+    centres = torch.randint(0, 2, (n_classes, 8), generator=generator).float() * 2 - 1
+    labels = torch.randint(0, 2, (6, n_classes), generator=generator).float()
+    labels[:, 0] = torch.where(labels.any(dim=1), labels[:, 0], 1.0)
+    for made, own in zip(item_centres(centres, labels).tolist(), labels.tolist(), strict=True):
+        chosen = [row for row, has in zip(centres.tolist(), own, strict=True) if has]
+        for bit, value in enumerate(made):
+            votes = sum(row[bit] for row in chosen)
+            assert value == (chosen[0][bit] if votes == 0 else math.copysign(1, votes))
+
+
+def test_one_class_written_as_several_costs_the_same() -> None:
+    semantic = torch.randn(4, N_BITS, generator=seeded())
+    outputs = Outputs(semantic, torch.zeros(4, N_FEATURES))
+    hot = torch.eye(N_CLASSES)[[0, 1, 2, 0]]
+    one = terms(semantic, [0, 1, 2, 0])["central"]
+    many = objective().terms(outputs, hot, same_label([0, 1, 2, 0]), seeded())["central"]
+    assert torch.equal(one, many)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from toy import same_label, seeded, toy_set
 from hashsearch.errors import ArgumentError
 from hashsearch.images import FASHION_MNIST
 from hashsearch.training.objectives import OBJECTIVES, Objective, Outputs
+from hashsearch.training.objectives.base import classification_loss
 from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import TrainedNetwork, train
 
@@ -175,3 +177,57 @@ def test_training_lifts_the_validation_map_well_above_that_of_no_training(name: 
     assert untrained.best.validation_map < 0.7
     assert trained.best.validation_map > 0.85
     assert trained.weights == OBJECTIVES[name].default_weights
+
+
+# --- classes: one, none or several -----------------------------------------------------
+
+LOGITS = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]])
+
+
+def test_one_class_costs_its_cross_entropy() -> None:
+    losses = [
+        math.log(sum(math.exp(value) for value in row)) - row[label]
+        for row, label in zip(LOGITS.tolist(), [2, 1], strict=True)
+    ]
+    loss = classification_loss(LOGITS, torch.tensor([2, 1]))
+    assert float(loss) == pytest.approx(sum(losses) / 2)
+    # A row without a class is not asked for one.
+    assert float(classification_loss(LOGITS, torch.tensor([2, -1]))) == pytest.approx(losses[0])
+
+
+def test_where_no_row_has_a_class_nothing_is_learnt() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    loss = classification_loss(logits, torch.tensor([-1, -1]))
+    assert float(loss.detach()) == 0
+    assert not gradient(loss, logits).any()
+
+
+def test_several_classes_cost_the_cross_entropy_of_each() -> None:
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    losses = [
+        math.log(1 + math.exp(-value if has else value))
+        for row, own in zip(LOGITS.tolist(), labels.tolist(), strict=True)
+        for value, has in zip(row, own, strict=True)
+    ]
+    assert float(classification_loss(LOGITS, labels)) == pytest.approx(sum(losses) / 6)
+
+
+SEVERAL = [name for name in OBJECTIVES if OBJECTIVES[name].several_classes]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_every_objective_that_takes_several_classes_has_a_gradient_of_them(name: str) -> None:
+    made = objective(name)
+    semantic = random_outputs(6)
+    labels = torch.tensor(
+        [[1, 1, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1], [0, 1, 0]]
+    ).float()
+    pixels = torch.zeros(6, 1, 28, 28)
+    neighbours = labels @ labels.T >= 1
+    found = made.terms(
+        Outputs(semantic, torch.zeros(6, N_FEATURES), pixels), labels, neighbours, seeded()
+    )
+    loss = torch.stack([made.weights[term] * value for term, value in found.items()]).sum()
+    slope = gradient(loss, semantic)
+    assert slope.isfinite().all()
+    assert slope.abs().max() > 0

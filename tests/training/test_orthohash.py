@@ -149,3 +149,54 @@ def test_weight_0_leaves_its_term_out() -> None:
 def test_more_types_than_codes_are_refused() -> None:
     with pytest.raises(ArgumentError, match="8 bits cannot"):
         OrthoHash(N_FEATURES, 8, 300)
+
+
+# --- several classes an item -----------------------------------------------------------
+
+
+def plain_loss_of_several(
+    outputs: list[list[float]],
+    labels: list[list[float]],
+    codewords: list[list[float]],
+    margin: float,
+    scale: float,
+) -> float:
+    """The margin off the cosine of each own class, and the mean cross-entropy to them."""
+    losses = []
+    for output, own in zip(outputs, labels, strict=True):
+        exponentials = []
+        for has, codeword in zip(own, codewords, strict=True):
+            dot = sum(a * b for a, b in zip(output, codeword, strict=True))
+            cosine = dot / (math.hypot(*output) * math.hypot(*codeword)) - margin * has
+            exponentials.append(math.exp(scale * cosine))
+        each = [
+            -math.log(value / sum(exponentials))
+            for has, value in zip(own, exponentials, strict=True)
+            if has
+        ]
+        losses.append(sum(each) / len(each))
+    return sum(losses) / len(losses)
+
+
+@given(st.integers(1, 6), st.integers(0, 2**32))
+def test_the_loss_of_several_classes_is_its_formula(n: int, seed: int) -> None:
+    generator = seeded(seed)
+    outputs = 3 * torch.randn(n, N_BITS, generator=generator, dtype=torch.float64)
+    codewords = torch.randn(N_CLASSES, N_BITS, generator=generator, dtype=torch.float64).sign()
+    labels = torch.randint(0, 2, (n, N_CLASSES), generator=generator).double()
+    labels[:, 0] = torch.where(labels.any(dim=1), labels[:, 0], 1.0)
+    loss = margin_cosine_cross_entropy(outputs, labels, codewords, MARGIN, SCALE)
+    assert float(loss) == pytest.approx(
+        plain_loss_of_several(outputs.tolist(), labels.tolist(), codewords.tolist(), MARGIN, SCALE)
+    )
+
+
+def test_one_class_written_as_several_costs_the_same() -> None:
+    outputs = torch.randn(3, N_BITS, generator=seeded())
+    codewords = hash_centres(N_CLASSES, N_BITS)
+    labels = torch.tensor([2, 0, 1])
+    losses = [
+        margin_cosine_cross_entropy(outputs, given, codewords, MARGIN, SCALE)
+        for given in (labels, torch.eye(N_CLASSES)[labels])
+    ]
+    assert float(losses[0]) == pytest.approx(float(losses[1]))

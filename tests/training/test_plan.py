@@ -45,6 +45,22 @@ def test_a_plan_at_the_edge_of_what_can_be_is_taken(change: dict[str, Any]) -> N
     TrainingPlan(**change)
 
 
+LATER: dict[str, Any] = {
+    "neighbours": "shared-attributes(1)",
+    "backbone_rate": 0.5,
+    "freeze_epochs": 1,
+    "accumulate": 2,
+}
+
+
+def test_what_came_later_is_recorded_only_where_it_differs() -> None:
+    assert not LATER.keys() & TrainingPlan().to_record().keys()
+    record = TrainingPlan(**{**LATER, "neighbours": " shared-attributes "}).to_record()
+    assert {name: record[name] for name in LATER} == LATER
+    before = TrainingPlan().to_record()
+    assert {name: record[name] for name in before} == before
+
+
 # --- what is refused -------------------------------------------------------------------
 
 
@@ -66,6 +82,22 @@ def test_a_plan_at_the_edge_of_what_can_be_is_taken(change: dict[str, Any]) -> N
         ({"weight_decay": -1.0}, "weight_decay must be from 0 up, not -1.0"),
         ({"seed": -1}, r"the seed must be from 0 to 2\*\*32 - 1, not -1"),
         ({"seed": 2**32}, r"the seed must be from 0 to 2\*\*32 - 1, not 4294967296"),
+        ({"freeze_epochs": -1}, "at least 0 frozen epochs and 1 batch a step"),
+        ({"accumulate": 0}, "at least 0 frozen epochs and 1 batch a step"),
+        ({"backbone_rate": 0.0}, "backbone_rate must be above 0, not 0.0"),
+        ({"neighbours": "same"}, "unknown neighbour rule 'same'; known: same-type, same-item"),
+        ({"neighbours": 1}, "neighbours must be a text, not 1"),
+        ({"neighbours": "shared-attributes(0)"}, "takes a number from 1 up"),
+        (
+            {"objective": "classifier-bits", "neighbours": "shared-attributes(2)"},
+            r"classifier-bits needs one type an image, and shared-attributes\(2\) gives several; "
+            "take adversarial, dch, .*csq, orthohash or adversarial-eyes, or --neighbours same",
+        ),
+        (
+            {"objective": "csq", "neighbours": "same-item"},
+            "csq learns from types alone, and same-item is no type; take adversarial, dch, "
+            "hashnet, dpsh, dsh or adversarial-eyes, or --neighbours same-type",
+        ),
         ({"weights": {"fine": 0.0}}, "--fine-bits 0"),
         ({"fine_bits": 0, "weights": dict.fromkeys(SEMANTIC_TERMS, 0.0)}, "every term has weight"),
         ({"weights": dict.fromkeys((*SEMANTIC_TERMS, "fine"), 0.0)}, "--fine-bits 0"),
@@ -76,14 +108,18 @@ def test_a_value_outside_what_it_can_be_is_refused(change: dict[str, Any], told:
 
 
 @pytest.mark.parametrize(
-    "name", ["n_bits", "fine_bits", "epochs", "settle_epochs", "batch_size", "seed"]
+    "name",
+    [
+        *("n_bits", "fine_bits", "epochs", "settle_epochs", "batch_size", "seed"),
+        *("freeze_epochs", "accumulate"),
+    ],
 )
 @pytest.mark.parametrize("value", [8.0, 8.5, True, "8", None, math.nan])
 def test_a_count_that_is_no_whole_number_is_refused(name: str, value: object) -> None:
     refused({name: value}, f"{name} must be a whole number, not {value!r}")
 
 
-@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "temperature"])
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "temperature", "backbone_rate"])
 @pytest.mark.parametrize("value", ["1", None, True, math.nan, math.inf, -math.inf, 10**400])
 def test_what_is_no_number_is_refused(name: str, value: object) -> None:
     refused({name: value}, f"{name} must be a finite number, not {value!r}")

@@ -12,7 +12,7 @@ from toy import file_size_limit, toy_set
 
 from hashsearch.datasets.parts import TRAINING_PARTS
 from hashsearch.encoder import Encoder
-from hashsearch.errors import TrainingError
+from hashsearch.errors import DatasetError, TrainingError
 from hashsearch.images import FASHION_MNIST, normalise
 from hashsearch.training.objectives import OBJECTIVES, Outputs
 from hashsearch.training.objectives.adversarial import Adversarial
@@ -79,6 +79,38 @@ def test_the_same_seed_gives_the_same_network_to_the_last_bit(undisturbed: Train
     again = run()
     assert same_network(again, undisturbed)
     assert timeless(again.history) == timeless(undisturbed.history)
+
+
+# Sums of the weighted terms in the first two steps, before rules, photos and rates were options.
+FROM_BEFORE = {
+    "adversarial": [6.42047, 5.15777],
+    "dch": [6.42996, 5.10915],
+    "hashnet": [5.51724, 4.6307],
+    "dpsh": [5.11691, 3.80656],
+    "dsh": [15.05494, 15.74434],
+    "dlbhc": [5.15928, 4.1462],
+    "csq": [4.46451, 3.43118],
+    "orthohash": [7.00573, 5.91584],
+    "classifier-bits": [4.87151, 3.62959],
+    "ladder": [6.71363, 4.29016],
+    "adversarial-eyes": [6.42043, 5.15714],
+}
+
+
+@pytest.mark.parametrize("objective", FROM_BEFORE)
+def test_a_seed_learns_what_it_always_learnt(objective: str) -> None:
+    steps: list[StepReport] = []
+    run(replace(PLAN, objective=objective, epochs=1), on_step=steps.append)
+    first, second = (sum(step.terms.values()) for step in steps[:2])
+    # Machines and numbers of threads round differently, the more the later.
+    assert first == pytest.approx(FROM_BEFORE[objective][0], rel=1e-4)
+    assert second == pytest.approx(FROM_BEFORE[objective][1], rel=5e-3)
+
+
+def test_images_that_say_nothing_of_what_the_rule_compares_are_refused() -> None:
+    for rule in ("same-item", "shared-attributes(1)"):
+        with pytest.raises(DatasetError, match=r"training images says nothing .*take same-type"):
+            run(replace(PLAN, neighbours=rule))
 
 
 def test_another_seed_gives_another_network(undisturbed: TrainedNetwork) -> None:

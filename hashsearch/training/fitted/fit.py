@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -69,7 +68,7 @@ def fit(
             one type.
     """
     started = time.perf_counter()
-    queries = validation_queries(validation_set.labels)
+    queries = validation_queries(validation_set.facts)
     normalised = torch.from_numpy(normalise(validation_set.pixels, preprocessing))
     history: list[EpochReport] = []
     epoch_started = started
@@ -83,7 +82,7 @@ def fit(
             "threads": torch.get_num_threads(),
             "train_images": len(train_set),
             "validation_images": len(validation_set),
-            "train_images_sha256": hashlib.sha256(train_set.images.tobytes()).hexdigest(),
+            **{f"train_{name}": value for name, value in train_set.digests.items()},
             "seconds": time.perf_counter() - started,
         }
         return Fitted(network, history, settings)
@@ -97,7 +96,7 @@ def fit(
                     epoch=number,
                     terms=terms,
                     adversary_accuracy=None,
-                    validation_map=validation_map(bits, validation_set.labels, queries),
+                    validation_map=validation_map(bits, validation_set.facts, queries),
                     seconds=time.perf_counter() - epoch_started,
                     best=True,
                 )

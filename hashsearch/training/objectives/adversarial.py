@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hashsearch.training.discriminator import Discriminator
-from hashsearch.training.objectives.base import Outputs, n_images
+from hashsearch.training.objectives.base import Outputs, classification_loss, n_images
 from hashsearch.training.objectives.cauchy import CauchyObjective
 
 __all__ = ["Adversarial"]
@@ -23,7 +23,8 @@ __all__ = ["Adversarial"]
 class Adversarial(CauchyObjective):
     """Three objectives on one semantic head.
 
-    - ``classification``: cross-entropy of the item type from ``h = tanh(u)``.
+    - ``classification``: cross-entropy of the item type from ``h = tanh(u)``, or of each of an
+      item's attributes.
     - ``hamming``: Cauchy cross-entropy over pairs, with its ``quantisation`` term.
     - ``adversarial``: a discriminator D sees an image's features and a code, and says
       whether the code is that image's own or that of a neighbour of it. D learns to tell;
@@ -70,7 +71,7 @@ class Adversarial(CauchyObjective):
         codes = torch.tanh(outputs.semantic)
         terms = {}
         if self.weights["classification"]:
-            terms["classification"] = functional.cross_entropy(self.classifier(codes), labels)
+            terms["classification"] = classification_loss(self.classifier(codes), labels)
         terms |= self.cauchy_terms(codes, neighbours)
         if self.weights["adversarial"]:
             terms["adversarial"] = self._scramble(outputs, neighbours, generator)

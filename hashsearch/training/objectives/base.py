@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from hashsearch.errors import ArgumentError
 
-__all__ = ["Objective", "Outputs", "is_number", "n_images"]
+__all__ = ["Objective", "Outputs", "classification_loss", "is_number", "n_images"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Objective(nn.Module, ABC):
     revision: ClassVar[int] = 1
     """To be raised whenever the objective comes to train another network or to set other bits;
     defaults of weights and constants aside, which a plan's record says."""
+    compares_pairs: ClassVar[bool] = True
+    """Whether a term looks at who is whose neighbour; else classes alone are learnt from."""
+    several_classes: ClassVar[bool] = True
+    """Whether an image may be of several classes at once."""
 
     def __init__(
         self,
@@ -139,8 +144,9 @@ class Objective(nn.Module, ABC):
 
         Args:
             outputs: of a batch of n rows: two views of n / 2 images, one half after the other.
-            labels: int64 ``(n,)``.
-            neighbours: bool ``(n, n)``, true on the diagonal.
+            labels: int64 ``(n,)``, the class of each row, -1 where it has none; or, where rows
+                have several, multi-hot float ``(n, n_classes)``.
+            neighbours: bool ``(n, n)``, symmetric, true on the diagonal.
             generator: for whatever is drawn.
 
         Returns:
@@ -195,6 +201,25 @@ class Objective(nn.Module, ABC):
     def adversary_parameters(self) -> list[nn.Parameter]:
         """What :meth:`adversary` trains; the trainer gives it an optimiser of its own."""
         return []
+
+
+def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """What a classifier's answers cost: cross-entropy, of one class or of each for itself.
+
+    Args:
+        logits: float ``(n, n_classes)``.
+        labels: int64 ``(n,)``: ``-log softmax(logits)[label]``, the mean over rows that have a
+            class (-1: none; 0 if none has one); or multi-hot float ``(n, n_classes)``: binary
+            cross-entropy, the mean over rows and classes.
+
+    Returns:
+        A scalar.
+    """
+    if labels.is_floating_point():
+        return functional.binary_cross_entropy_with_logits(logits, labels)
+    if bool((labels < 0).all()):
+        return logits.sum() * 0  # the mean of nothing is no number
+    return functional.cross_entropy(logits, labels, ignore_index=-1)
 
 
 def n_images(n_rows: int) -> int:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from hashsearch.training.objectives.base import Objective, Outputs
+from hashsearch.training.objectives.base import Objective, Outputs, classification_loss
 from hashsearch.training.objectives.centres import hash_centres
 
 __all__ = ["ClassifierBits", "ClassifierHead"]
@@ -51,6 +50,8 @@ class ClassifierBits(Objective):
     """
 
     name = "classifier-bits"
+    compares_pairs = False
+    several_classes = False
     default_weights = {"classification": 1.0}  # noqa: RUF012 - read only
 
     @staticmethod
@@ -65,4 +66,4 @@ class ClassifierBits(Objective):
         del neighbours, generator
         if not self.weights["classification"]:
             return {}
-        return {"classification": functional.cross_entropy(outputs.semantic, labels)}
+        return {"classification": classification_loss(outputs.semantic, labels)}

@@ -15,13 +15,19 @@ from torch.nn import functional
 from hashsearch.training.objectives.base import Objective, Outputs
 from hashsearch.training.objectives.centres import hash_centres
 
-__all__ = ["CentralSimilarityQuantisation", "central_similarity", "smooth_quantisation"]
+__all__ = [
+    "CentralSimilarityQuantisation",
+    "central_similarity",
+    "item_centres",
+    "smooth_quantisation",
+]
 
 
 class CentralSimilarityQuantisation(Objective):
     """Two terms on one semantic head.
 
-    - ``central``: cross-entropy of each bit against that of the class's centre.
+    - ``central``: cross-entropy of each bit against that of the item's centre
+      (:func:`item_centres`).
     - ``quantisation``: how far the bits are from 0 and 1.
 
     Raises:
@@ -29,6 +35,7 @@ class CentralSimilarityQuantisation(Objective):
     """
 
     name = "csq"
+    compares_pairs = False
     default_weights = {"central": 1.0, "quantisation": 1e-4}  # noqa: RUF012 - read only
     centres: Tensor
 
@@ -44,10 +51,31 @@ class CentralSimilarityQuantisation(Objective):
         del neighbours, generator
         terms = {}
         if self.weights["central"]:
-            terms["central"] = central_similarity(outputs.semantic, self.centres[labels])
+            centres = item_centres(self.centres, labels)
+            terms["central"] = central_similarity(outputs.semantic, centres)
         if self.weights["quantisation"]:
             terms["quantisation"] = smooth_quantisation(outputs.semantic)
         return terms
+
+
+def item_centres(centres: Tensor, labels: Tensor) -> Tensor:
+    """Where each item's code shall go: to its class's centre, or to the middle of several.
+
+    The middle has in each bit what most of the classes have (as in the paper). Where
+    they are even, the paper draws a bit; here the item's first class has the word, so that it is
+    always the same one.
+
+    Args:
+        centres: one a class, +1 or -1, float ``(n_classes, K)``.
+        labels: int64 ``(n,)``, or multi-hot float ``(n, n_classes)``, at least one a row.
+
+    Returns:
+        +1 or -1, float ``(n, K)``.
+    """
+    if not labels.is_floating_point():
+        return centres[labels]
+    votes = labels @ centres
+    return torch.where(votes == 0, centres[labels.argmax(dim=1)], votes.sign())
 
 
 def central_similarity(outputs: Tensor, centres: Tensor) -> Tensor:

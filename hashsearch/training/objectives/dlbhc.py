@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from hashsearch.training.objectives.base import Objective, Outputs
+from hashsearch.training.objectives.base import Objective, Outputs, classification_loss
 
 __all__ = ["BinaryHashCodes"]
 
@@ -24,6 +23,7 @@ class BinaryHashCodes(Objective):
     """
 
     name = "dlbhc"
+    compares_pairs = False
     default_weights = {"classification": 1.0}  # noqa: RUF012 - read only
 
     def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
@@ -39,4 +39,4 @@ class BinaryHashCodes(Objective):
         if not self.weights["classification"]:
             return {}
         logits = self.classifier(torch.sigmoid(outputs.semantic))
-        return {"classification": functional.cross_entropy(logits, labels)}
+        return {"classification": classification_loss(logits, labels)}

@@ -30,7 +30,8 @@ def weighted_logistic(codes: Tensor, neighbours: Tensor, alpha: float) -> Tensor
     """``mean of w_ij (log(1 + exp(a <h_i, h_j>)) - a s_ij <h_i, h_j>)`` over the pairs.
 
     ``w_ij`` is the number of pairs divided by the number of pairs of that sort (equation 2,
-    where items that share all of their labels, as items of one type do, have c_ij = 1).
+    where items that share all of their labels, as items of one type do, have c_ij = 1; here all
+    neighbours have, whatever the rule).
 
     Args:
         codes: ``h = tanh(beta u)``, float ``(n, K)``, n >= 2.

@@ -146,6 +146,7 @@ class Ladder(OrthoHash):
     """
 
     name = "ladder"
+    several_classes = False
     revision = 3
     default_weights = {"cosine": 1.0, "consistency": 1.0}  # noqa: RUF012 - read only
 

@@ -32,6 +32,7 @@ class OrthoHash(Objective):
     """
 
     name = "orthohash"
+    compares_pairs = False
     default_weights = {"cosine": 1.0}  # noqa: RUF012 - read only
     default_constants = {"margin": 0.2, "scale": 8.0}  # noqa: RUF012 - as above
     codewords: Tensor
@@ -66,11 +67,12 @@ def margin_cosine_cross_entropy(
     """Mean of ``-log(exp(s (c_y - m)) / (exp(s (c_y - m)) + sum over j != y of exp(s c_j)))``.
 
     ``c_j`` is the cosine between an item's u and the code of class j, and y the item's own
-    class.
+    class. For an item of several classes, m is taken off each of their cosines, and the loss is
+    the mean over them: the target is even among them, as in the authors' code.
 
     Args:
         outputs: u, float ``(n, K)``.
-        labels: int64 ``(n,)``.
+        labels: int64 ``(n,)``, or multi-hot float ``(n, n_classes)``, at least one a row.
         codewords: one a class, float ``(n_classes, K)``.
         margin: m, by which its own class must win.
         scale: s.
@@ -79,6 +81,9 @@ def margin_cosine_cross_entropy(
         A scalar.
     """
     cosine = cosines(outputs, codewords)
+    if labels.is_floating_point():
+        shares = labels / labels.sum(dim=1, keepdim=True)
+        return functional.cross_entropy(scale * (cosine - margin * labels), shares)
     own = functional.one_hot(labels, len(codewords))
     return functional.cross_entropy(scale * (cosine - margin * own), labels)
 
