@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.images import normalise
 from hashsearch.training import checkpoint
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Diverged", "TrainedNetwork", "train"]
 
+_SAME_ITEM = NeighbourRule("same-item")
 _EMA_DECAY = 0.998
 _SETTLING_RATE = 0.25  # of the plan's learning rate
 _SHIFT = 1.4 / 28  # of a photo's side, as of the images that the views were chosen for
@@ -383,7 +385,7 @@ class _Run:
             fine, other = torch.tanh(fines).chunk(2)
             n = len(batch.rows)
             terms["fine"] = self.weights["fine"] * instance_discrimination(
-                fine, other, neighbours[:n, :n], self.plan.temperature
+                fine, other, neighbours[:n, :n], self.plan.temperature, self._alike(batch.rows)
             )
         loss = torch.stack(list(terms.values())).sum() / self.plan.accumulate
         loss.backward()  # type: ignore[no-untyped-call]  # as above
@@ -415,6 +417,11 @@ class _Run:
             torch.from_numpy(labels).to(self.device),
             torch.from_numpy(neighbours).to(self.device),
         )
+
+    def _alike(self, rows: npt.NDArray[np.int64]) -> Tensor:
+        """Which of the images at these rows show the same article: bool ``(n, n)``."""
+        facts = self.facts[rows]
+        return torch.from_numpy(_SAME_ITEM.relevance(facts, facts)).to(self.device)
 
     @property
     def settling(self) -> bool:

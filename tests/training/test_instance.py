@@ -57,6 +57,29 @@ def test_the_loss_is_its_formula(
     assert float(loss) == pytest.approx(expected, abs=1e-9)
 
 
+@given(views(), st.integers(0, 2**32))
+@settings(deadline=None)
+def test_images_of_one_article_are_left_out_of_each_others_sums(
+    batch: tuple[Tensor, Tensor, list[int]], seed: int
+) -> None:
+    first, second, labels = batch
+    articles = torch.randint(3, (len(labels),), generator=seeded(seed))
+    alike = articles[:, None] == articles[None, :]
+    loss = instance_discrimination(first, second, same_label(labels), 0.15, alike)
+    losses = []
+    for one, other in ((first, second), (second, first)):
+        for everyone in (True, False):
+            for i in range(len(labels)):
+                share = {
+                    j: math.exp(plain_cosine(one[i].tolist(), other[j].tolist()) / 0.15)
+                    for j in range(len(labels))
+                    if j == i
+                    or (articles[i] != articles[j] and (everyone or labels[i] == labels[j]))
+                }
+                losses.append(-math.log(share[i] / sum(share.values())))
+    assert float(loss) == pytest.approx(sum(losses) / len(losses), abs=1e-9)
+
+
 @given(views())
 @settings(deadline=None)
 def test_the_views_may_be_exchanged(batch: tuple[Tensor, Tensor, list[int]]) -> None:

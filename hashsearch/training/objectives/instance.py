@@ -16,7 +16,11 @@ __all__ = ["instance_discrimination"]
 
 
 def instance_discrimination(
-    first: Tensor, second: Tensor, neighbours: Tensor, temperature: float
+    first: Tensor,
+    second: Tensor,
+    neighbours: Tensor,
+    temperature: float,
+    alike: Tensor | None = None,
 ) -> Tensor:
     """Mean of the contrastive loss over all items and over neighbours only.
 
@@ -29,6 +33,8 @@ def instance_discrimination(
         second: the same for view 2.
         neighbours: bool ``(n, n)``; the diagonal is taken as true.
         temperature: t, on the scale of a cosine.
+        alike: bool ``(n, n)``, which images show the same article: they are left out of each
+            other's sums, neither drawn together nor apart; None: none do.
 
     Returns:
         A scalar.
@@ -36,7 +42,10 @@ def instance_discrimination(
     cosine = functional.normalize(first, dim=1) @ functional.normalize(second, dim=1).T
     logits = cosine / temperature
     own = torch.arange(len(first), device=first.device)
-    stranger = ~(neighbours | torch.eye(len(first), dtype=torch.bool, device=first.device))
+    itself = torch.eye(len(first), dtype=torch.bool, device=first.device)
+    if alike is not None:
+        logits = logits.masked_fill(alike & ~itself, -torch.inf)
+    stranger = ~(neighbours | itself)
     within = logits.masked_fill(stranger, -torch.inf)
     losses = [
         functional.cross_entropy(table, own) for table in (logits, logits.T, within, within.T)
