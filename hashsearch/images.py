@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import math
 import os
+import stat
 import struct
 import zlib
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
@@ -23,7 +24,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 from hashsearch.errors import EncoderError, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "FASHION_MNIST",
@@ -34,6 +35,7 @@ __all__ = [
     "describe",
     "normalise",
     "prepared",
+    "read_content",
     "read_image",
     "thumbnail",
     "to_pixels",
@@ -194,19 +196,52 @@ def read_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
             reduction).
     """
     name = describe(source)
+    with _refusals(name), _open(source, name) as image:
+        _check_size(image, name)
+        if image.format == "PNG" and image is not source:
+            _check_sums(image.fp)  # type: ignore[attr-defined] # of what Pillow has opened
+        if least_side and image is not source:
+            # Both sides stay at least as long; other formats than JPEG are left alone.
+            image.draft(None, (least_side, least_side))
+        stored = _Stored.of(image)
+        image.load()
+        if image.mode == "P" and image.palette is None:
+            raise ValueError("no palette")
+        return _flatten(ImageOps.exif_transpose(image), stored, name)
+
+
+def read_content(path: str | os.PathLike[str]) -> BinaryIO:
+    """The bytes of an image file, as a stream that :func:`read_image` reads and names as the file.
+
+    Raises:
+        ImageError: it cannot be read, or is no file but a folder, a pipe or a device.
+    """
+    with _refusals(str(path)):
+        _check_regular(path)
+        with open(path, "rb") as file:  # noqa: PTH123 - a Path a file takes as long as the rest
+            return _Content(file.read(), str(path))
+
+
+class _Content(io.BytesIO):
+    """Bytes with the name of the file that they are from."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+def _check_regular(path: str | os.PathLike[str]) -> None:
+    """To open a pipe is to wait for its writer, and a device may never end."""
+    mode = os.stat(path).st_mode  # noqa: PTH116 - as in read_content
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise ImageError(f"{os.fspath(path)} is a pipe or a device; name an image file")
+
+
+@contextmanager
+def _refusals(name: str) -> Iterator[None]:
+    """What goes wrong with an image, as an error that names it and the mend."""
     try:
-        with _open(source, name) as image:
-            _check_size(image, name)
-            if image.format == "PNG" and image is not source:
-                _check_sums(image.fp)  # type: ignore[attr-defined] # of what Pillow has opened
-            if least_side and image is not source:
-                # Both sides stay at least as long; other formats than JPEG are left alone.
-                image.draft(None, (least_side, least_side))
-            stored = _Stored.of(image)
-            image.load()
-            if image.mode == "P" and image.palette is None:
-                raise ValueError("no palette")
-            return _flatten(ImageOps.exif_transpose(image), stored, name)
+        yield
     except ImageError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -291,6 +326,7 @@ def _open(source: ImageSource, name: str) -> AbstractContextManager[Image.Image]
     if isinstance(source, bytes):
         return Image.open(io.BytesIO(source), formats=_FORMATS)
     if isinstance(source, str | os.PathLike):
+        _check_regular(source)
         return Image.open(Path(source), formats=_FORMATS)
     if not hasattr(source, "read"):
         raise ImageError(

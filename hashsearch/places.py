@@ -22,6 +22,7 @@ __all__ = [
     "find_gallery",
     "gallery_path",
     "load_encoder",
+    "source_of",
 ]
 
 _SUFFIX = ".h5"
@@ -72,18 +73,30 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
         ArgumentError: what is there holds other images.
     """
     try:
-        paths = Gallery.open(path).paths()
+        was = Gallery.open(path)
     except GalleryError:
         return  # none, or a damaged one
-    folder = photos if photos is None or photos.is_dir() else photos.parent
-    inside = None if folder is None else f"{folder.absolute()}{os.sep}"
-    for was in paths:
-        own = was is None if inside is None else (was or "").startswith(inside)
-        if not own:
-            raise ArgumentError(
-                f"{path} holds images of {Path(was).parent if was else 'another source'}; "
-                "give the new gallery a name of its own with --name"
-            )
+    now = source_of(photos)
+    other = was.source
+    if other is None:
+        # Of codes, or of several sources: where the images lie tells.
+        paths = was.paths()
+        own = [path is None if now is None else _lies_in(path, now) for path in paths]
+        strange = next((path for path, is_own in zip(paths, own, strict=True) if not is_own), now)
+        other = now if all(own) else str(Path(strange).parent) if strange else "another source"
+    if other != now:
+        raise ArgumentError(
+            f"{path} holds images of {other}; give the new gallery a name of its own with --name"
+        )
+
+
+def _lies_in(path: str | None, folder: str) -> bool:
+    return path is not None and path.startswith(f"{folder}{os.sep}")
+
+
+def source_of(photos: Path | None) -> str | None:
+    """What a gallery is said to be built from: the folder or file itself; None: the sample."""
+    return None if photos is None else str(photos.resolve())
 
 
 def load_encoder(name: str) -> Encoder:

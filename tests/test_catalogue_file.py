@@ -112,7 +112,7 @@ def test_images_lie_beside_the_table_wherever_it_is_read_from(
         ("Photo,Sku", "id", "b"),
         (" path , Category ", "label", "b"),
         ("file,type,category", "label", "b"),
-        ("filename,Product", "key", "b"),
+        ("filename,Article", "key", "b"),
         ("image_path,article", "key", "b"),
         ("image,path", "id", "a.jpg"),
         ("image,tags", "attributes", ("b",)),
@@ -239,9 +239,9 @@ WRONG = {
         "line 5: repeats the id '1' of line 2; remove one of them, or tell them apart by an id",
     ),
     "image twice": ("image\na.jpg\na.jpg\n", "line 3: repeats the image 'a.jpg' of line 2"),
-    "test": (
-        HEADER + "a.jpg,1,test\n",
-        "line 2: split is 'test'; write one of train, validation, query, gallery, val, or nothing",
+    "split": (
+        HEADER + "a.jpg,1,dev\n",
+        "line 2: split is 'dev'; write one of train, validation, query, gallery, val, test, or",
     ),
     "cut short": (HEADER + "a.jpg,1\n", "line 2: the number of values is 2, .* 3; give each"),
     "open quote": (HEADER + '"a.jpg,1,\n', r"line 2: is not CSV \(.*\); mend the quotes"),
@@ -277,7 +277,6 @@ def test_a_tab_is_named_where_it_parts_the_values(tmp_path: Path) -> None:
     ("columns", "said"),
     [
         ({"image": "photo"}, "no column 'photo' for the image; its columns: image, id, split"),
-        ({"id": ""}, "no column '' for the id; its columns"),
         ({"colour": "id"}, "unknown role 'colour' of a column; known: image, id, label, item"),
     ],
 )
@@ -294,7 +293,7 @@ def test_a_role_or_column_that_is_not_there_is_refused(
         ({"image": ["a.jpg", None]}, "row 2: has no image; give it one"),
         ({"image": ["a.jpg"] * 2}, r"row 2: repeats the image 'a\.jpg' of row 1"),
         ({"bild": ["a.jpg"]}, r"shop\.parquet: no column is called image"),
-        ({"image": ["a.jpg"], "size": [{"x": 1}]}, "column size holds struct.*; write texts or"),
+        ({"image": [{"x": 1}]}, "the column image, for the image, holds no texts; write texts"),
     ],
 )
 def test_what_is_wrong_in_parquet_is_told_with_its_row(
@@ -302,6 +301,24 @@ def test_what_is_wrong_in_parquet_is_told_with_its_row(
 ) -> None:
     with pytest.raises(DatasetError, match=said):
         read_catalogue_file(parquet(tmp_path, columns))
+
+
+def test_a_parquet_column_that_holds_no_texts_is_left_out_with_a_note(tmp_path: Path) -> None:
+    columns = {"image": ["a.jpg"], "size": [{"x": 1}], "raw": [b"x"], "price": [3]}
+    catalogue = read_catalogue_file(parquet(tmp_path, columns))
+    assert catalogue.items[0].columns == {"price": "3"}
+    assert [note.partition(": ")[2] for note in catalogue.notes[1:]] == [
+        "leaves out the column size: it holds no texts",
+        "leaves out the column raw: it holds no texts",
+    ]
+
+
+def test_a_role_can_be_left_without_a_column_and_notes_say_which_has_one(tmp_path: Path) -> None:
+    catalogue = read_catalogue_file(table(tmp_path, HEADER + "a.jpg,1,test\n"), {"id": ""})
+    assert (catalogue.items[0].id, catalogue.items[0].split) == ("a.jpg", "gallery")
+    assert catalogue.items[0].columns == {"id": "1"}
+    (note,) = catalogue.notes
+    assert "takes the columns image as image, split as split; --column" in note
 
 
 def cut(path: Path) -> None:

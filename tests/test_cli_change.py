@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +100,10 @@ def test_adding_an_id_again_is_refused_and_changes_nothing(
 ) -> None:
     before = (shop / "indexes" / "shop.h5").read_bytes()
     again = run("add", photos, "-e", encoder_file)
+    assert again.status == 0  # the very files: there is nothing to add
+    others = shop / "others"
+    shutil.copytree(photos, others)
+    again = run("add", others, "-e", encoder_file)
     assert again.status == 1
     assert "16 of 16 ids are in the gallery already" in again.error
     assert (shop / "indexes" / "shop.h5").read_bytes() == before

@@ -192,6 +192,33 @@ def test_files_of_the_matches_are_copied(store: Path, run: Any) -> None:
     assert [path.name for path in Path("three").iterdir()] == [second]
 
 
+def test_the_file_of_a_large_item_is_found_at_distance_0(
+    store: Path, run: Any, encoder_file: Path
+) -> None:
+    Path("large").mkdir()
+    rng = np.random.default_rng(8)
+    for number in range(4):
+        small = Image.fromarray(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8))
+        small.resize((1800, 1800), Image.Resampling.BICUBIC).save(f"large/{number}.jpg")
+    assert run("build-index", "large", "-e", encoder_file).status == 0
+    for number in range(4):
+        (match,) = matches(run("query", f"large/{number}.jpg", "-k", "1", "--json"))
+        assert (match["id"], match["full_distance"]) == (f"{number}.jpg", 0)
+
+
+def test_files_are_copied_into_an_empty_folder_only(store: Path, run: Any) -> None:
+    Path("full").mkdir()
+    Path("full/mine.txt").write_text("mine")
+    refused = run("query", "images/3-1.png", "-k", "2", "--copy-to", "full")
+    assert refused.status == 1
+    assert "full is not empty" in refused.error
+    long = f"images/{'x' * 240}.png"
+    Path(long).write_bytes(Path("images/3-1.png").read_bytes())
+    done = run("query", "--id", "31", long, "-k", "1", "--copy-to", "long")
+    assert done.status == 0
+    assert len([*Path("long").rglob("*.png")]) == 2
+
+
 def test_a_sheet_shows_items_that_search(store: Path, run: Any) -> None:
     done = run("query", "--id", "20", "images/3-1.png", "-k", "2", "--sheet", "found.png")
     assert done.status == 0

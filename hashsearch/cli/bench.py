@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashsearch.cli.building import SAMPLE_NAME, default_name, tell_skipped
+from hashsearch.cli.building import (
+    SAMPLE_NAME,
+    default_name,
+    listing_skipped,
+    tell_skipped,
+)
 from hashsearch.cli.common import (
     column_option,
     encoder_option,
@@ -21,6 +26,7 @@ from hashsearch.cli.common import (
     print_json,
     radius_option,
     source_option,
+    tell_notes,
 )
 
 if TYPE_CHECKING:
@@ -180,7 +186,7 @@ def bench(
         name = gallery or default_name(data)
         folder = out or Path("benchmarks") / "results" / Path(name).stem
         _bench_data(
-            items, name, encoder, neighbours, radius, seed, folder, indexes, as_json=as_json
+            data, items, name, encoder, neighbours, radius, seed, folder, indexes, as_json=as_json
         )
         return
     _refuse(of_data, "a gallery; it is for --data")
@@ -222,6 +228,7 @@ def bench(
 
 
 def _bench_data(
+    data: Path,
     catalogue: Catalogue,
     name: str,
     encoder: str | None,
@@ -242,13 +249,13 @@ def _bench_data(
     from hashsearch.datasets.neighbours import NeighbourRule
     from hashsearch.files import check_writable, write_atomically
     from hashsearch.gallery.build import build_file
-    from hashsearch.places import encoder_of, encoder_to_build, gallery_path
+    from hashsearch.places import encoder_of, encoder_to_build, gallery_path, source_of
 
     rule = NeighbourRule.parse(neighbours)
     record = folder / "data.json"
     check_writable(record)
     path = gallery_path(name, indexes)
-    with console.progress("encoding", len(catalogue.items)) as advance:
+    with listing_skipped(path), console.progress("encoding", len(catalogue.items)) as advance:
         built = build_file(
             path,
             catalogue.items,
@@ -256,8 +263,10 @@ def _bench_data(
                 known, encoder or SAMPLE_NAME, chosen=encoder is not None
             ),
             update=True,
+            source=source_of(data),
             on_progress=advance,
         )
+    tell_notes(catalogue)
     skipped = tell_skipped(path, built.skipped)
     measured = measure_catalogue(
         built.gallery,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,18 +21,19 @@ from hashsearch.cli.common import (
     print_json,
     source_option,
     tell_change,
+    tell_notes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from hashsearch.datasets.item import Item
     from hashsearch.gallery.build import Skipped
 
-__all__ = ["add", "build_index", "default_name", "tell_skipped"]
+__all__ = ["add", "build_index", "default_name", "listing_skipped", "tell_skipped"]
 
 SAMPLE_NAME = "fashion-mnist"
 
+_ADDED = ".added"  # in the name of the list of what an `add` skipped
 _TOLD = 20  # skipped images that are told one by one
 
 _strict_option = click.option(
@@ -131,31 +133,35 @@ def build_index(
         raise click.UsageError("--checksum is for --update alone")
     from hashsearch import console
     from hashsearch.datasets import fashion_mnist
+    from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.gallery.build import build_file
-    from hashsearch.places import check_replaceable, encoder_to_build, gallery_path
+    from hashsearch.places import check_replaceable, encoder_to_build, gallery_path, source_of
 
     if name:
         path = gallery_path(name, indexes)
     else:
         path = indexes / f"{default_name(photos)}.h5"
         check_replaceable(path, photos)
-    items: Sequence[Item] = (
-        fashion_mnist.sample().items()
+    catalogue = (
+        Catalogue(SAMPLE_NAME, fashion_mnist.sample().items())
         if photos is None
-        else open_items(photos, source, columns).items
+        else open_items(photos, source, columns)
     )
+    items = catalogue.items
     chosen = bool(given(encoder=encoder))
-    with console.progress("encoding", len(items)) as advance:
+    with listing_skipped(path), console.progress("encoding", len(items)) as advance:
         result = build_file(
             path,
             items,
             lambda known: encoder_to_build(known, encoder, chosen=chosen),
             update=update,
             thumbnails=thumbnails if given(thumbnails=thumbnails) else None,
+            source=source_of(photos),
             checksum=checksum,
             strict=strict,
             on_progress=advance,
         )
+    tell_notes(catalogue)
     counts = {name: getattr(result, name) for name in ("added", "changed", "removed")}
     _tell_built(
         path,
@@ -246,23 +252,32 @@ def add(
 ) -> None:
     """Encode the images of PHOTOS, and add them to a gallery.
 
-    PHOTOS is what `hashsearch build-index` takes. An id (of a folder's image, its path in there)
-    that the gallery has already is refused. Whoever searches meanwhile has the old items until all
-    are added.
+    PHOTOS is what `hashsearch build-index` takes. What the gallery has already, of the same file
+    that has not changed, is passed over; another image of an id (of a folder's image, its path in
+    there) that it has is refused. Whoever searches meanwhile has the old items until all are added.
+    What is skipped is listed in NAME.added.skipped.csv beside the gallery.
     """
     from hashsearch import console
     from hashsearch.gallery import changing
-    from hashsearch.gallery.build import build
+    from hashsearch.gallery.build import build, unchanged
     from hashsearch.gallery.journal import resumable
     from hashsearch.places import encoder_of, find_gallery
 
     path = find_gallery(gallery, indexes)
-    items = open_items(photos, source, columns).items
-    with changing(path) as (opened, writer):
+    catalogue = open_items(photos, source, columns)
+    with listing_skipped(path, _ADDED), changing(path) as (opened, writer):
+        there = unchanged(opened, catalogue.items)
+        items = [
+            item for item, is_there in zip(catalogue.items, there, strict=True) if not is_there
+        ]
+        if not items:
+            facts: dict[str, Any] = {"added": 0, "already_there": len(there), "skipped": []}
+            tell_change(path, opened, opened, facts, as_json=as_json)
+            return
         opened.check_new([item.id for item in items])
         loaded = encoder_of(opened, encoder)
         with (
-            resumable(path, loaded) as journal,
+            resumable(path, loaded, ".adding") as journal,
             console.progress("encoding", len(items)) as advance,
         ):
             result = build(
@@ -276,26 +291,41 @@ def add(
             )
             changed = opened.merged(result.gallery)
             writer.write(changed.indexed(opened.chosen_indexes))
+    tell_notes(catalogue)
     facts = {
         "added": len(result.gallery),
-        "skipped": tell_skipped(path, result.skipped),
+        "already_there": sum(there),
+        "skipped": tell_skipped(path, result.skipped, _ADDED),
     }
     tell_change(path, opened, changed, facts, as_json=as_json)
     if result.skipped:
         click.get_current_context().exit(1)
 
 
-def tell_skipped(path: Path, skipped: Sequence[Skipped]) -> list[dict[str, Any]]:
+@contextmanager
+def listing_skipped(path: Path, ending: str = "") -> Iterator[None]:
+    """While the body builds a gallery: if no image can be read, list them before that is told."""
+    from hashsearch.gallery.build import NothingRead
+
+    try:
+        yield
+    except NothingRead as error:
+        tell_skipped(path, error.skipped, ending)
+        raise
+
+
+def tell_skipped(path: Path, skipped: Sequence[Skipped], ending: str = "") -> list[dict[str, Any]]:
     """Say on standard error what was skipped, and write it to a file; the same for a document.
 
     Args:
         path: of the gallery, beside which the file lies; without anything to list there is none.
         skipped: what to tell.
+        ending: of the list's name, before ``.skipped.csv``.
     """
     from hashsearch import console
     from hashsearch.files import write_csv
 
-    listing = path.with_suffix(".skipped.csv")
+    listing = path.with_suffix(f"{ending}.skipped.csv")
     records = [vars(each) for each in skipped]
     if not records:
         listing.unlink(missing_ok=True)

@@ -33,6 +33,7 @@ __all__ = [
     "radius_option",
     "source_option",
     "tell_change",
+    "tell_notes",
 ]
 
 indexes_option = click.option(
@@ -66,7 +67,7 @@ column_option = click.option(
     multiple=True,
     metavar="ROLE=NAME",
     help="For a catalogue file: the column that holds each item's image, id, label, item (the "
-    "article that it shows), split or attributes; may be repeated.",
+    "article that it shows), split or attributes; without a NAME none does; may be repeated.",
 )
 radius_option = click.option(
     "--radius",
@@ -108,10 +109,18 @@ def open_items(path: Path, source: str | None, columns: Sequence[str]) -> Catalo
     roles = {}
     for text in columns:
         role, parted, name = text.partition("=")
-        if not parted or not name:
+        if not parted:
             raise click.UsageError(f"--column takes ROLE=NAME, not {text!r}")
         roles[role] = name
     return open_source(path, kind=source, columns=roles or None)
+
+
+def tell_notes(catalogue: Catalogue) -> None:
+    """Say on standard error what was passed over, and what was taken for what."""
+    from hashsearch import console
+
+    for note in catalogue.notes:
+        click.echo(console.printable(note), err=True)
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def duplicates(
     if sheets is not None:
         with console.progress("drawing", min(limit, len(found))) as advance:
             names = _write_sheets(found, opened, sheets, limit, advance)
-        told = f"{len(names)} sheets to {sheets}" if names else "no sheet: there is no group"
+        told = f"{len(names)} sheets to {sheets}" if names else "no sheet: no group is to be shown"
         click.echo(console.printable(f"Wrote {told}"), err=True)
     if as_json:
         print_json(_document(found, opened, limit))
@@ -134,6 +134,9 @@ def _write_sheets(
         paths.append(folder / f"sheet-{number:03}.png")
         write_atomically(paths[-1], png_bytes(group_sheet(found, some, opened)))
         advance(len(some))
+    for stale in folder.glob("sheet-[0-9][0-9][0-9].png"):
+        if stale not in paths:  # of an earlier run, which found more
+            stale.unlink()
     return paths
 
 

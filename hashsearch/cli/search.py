@@ -18,7 +18,7 @@ from hashsearch.cli.common import (
     print_json,
     radius_option,
 )
-from hashsearch.errors import ImageError
+from hashsearch.errors import ArgumentError, ImageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["query"]
 
-_AT_ONCE = 256  # images that are in memory
+_LONGEST_NAME = 200  # bytes
+_SHOWN_SIDE = 224  # pixels, of a query on a sheet
+_AT_ONCE = 256  # images that the network is given
 
 
 @click.command(short_help="Find what is nearest to images or items.")
@@ -40,7 +42,7 @@ _AT_ONCE = 256  # images that are in memory
 @click.option(
     "--images-file",
     type=click.Path(path_type=Path),
-    help="A file of further image files, one a line.",
+    help="A file of further image files, one a line, relative to the working folder.",
 )
 @click.option(
     "--id",
@@ -124,7 +126,7 @@ def query(
     own answer alone, and the exit status is 1.
     """
     from hashsearch import console
-    from hashsearch.datasets.ids import read_ids
+    from hashsearch.datasets.ids import read_lines
     from hashsearch.gallery.distinct import nearest_others
     from hashsearch.places import encoder_of
 
@@ -136,7 +138,7 @@ def query(
     asked = _Asked(keep_pictures=sheet is not None)
     asked.add_items(whole, opened, ids)
     if images or images_file:
-        listed = read_ids(images_file) if images_file else []
+        listed = read_lines(images_file, "image file") if images_file else []
         asked.add_images(encoder_of(whole, encoder), [*images, *listed])
     if not asked.names:
         click.get_current_context().exit(1)
@@ -245,24 +247,33 @@ class _Asked:
             self.pictures += [match_image(whole, row) for row in rows.tolist()]
 
     def add_images(self, encoder: Encoder, sources: Sequence[str]) -> None:
-        """Image files; a few of them are in memory at a time."""
+        """Image files; of each only what the network sees is kept, and a small picture."""
+        import numpy as np
+
         from hashsearch import console
+        from hashsearch.images import prepared, thumbnail
 
         for start in range(0, len(sources), _AT_ONCE):
-            pictures = []
+            pixels = []
             for source in sources[start : start + _AT_ONCE]:
                 picture, message = _read(source, encoder)
                 if picture is None:
                     self.unreadable = True
                     click.echo(f"Error: {console.printable(message)}", err=True)
                     continue
-                pictures.append(picture)
+                pixels.append(prepared(picture, encoder.preprocessing))
                 self.names.append("standard input" if source == "-" else source)
-            if pictures:
-                self._codes.append(encoder.encode(pictures))
-                self._own += [-1] * len(pictures)
-            if self.keep_pictures:
-                self.pictures += pictures
+                self._own.append(-1)
+                if self.keep_pictures:
+                    self.pictures.append(_small(thumbnail(picture, _SHOWN_SIDE)))
+            if pixels:
+                self._codes.append(encoder.encode_pixels(np.stack(pixels)))
+
+
+def _small(jpeg: bytes) -> Image.Image:
+    from hashsearch.images import read_image
+
+    return read_image(jpeg)
 
 
 def _read(source: str, encoder: Encoder) -> tuple[Image.Image | None, str]:
@@ -312,16 +323,27 @@ def _copy(folder: Path, names: Sequence[str], matches: Sequence[Matches]) -> boo
     from hashsearch import console
     from hashsearch.files import copy_file
 
+    if folder.exists() and any(folder.iterdir()):
+        raise ArgumentError(f"{folder} is not empty; name another folder with --copy-to")
     complete = True
+    copied = 0
     for place, (name, found) in enumerate(zip(names, matches, strict=True), 1):
-        target = folder / f"{place:03d}-{Path(name).stem}" if len(names) > 1 else folder
+        target = folder / _cut(f"{place:03d}-{Path(name).stem}") if len(names) > 1 else folder
         for rank, path in enumerate(found.paths, 1):
             if path is None:
                 message = f"{found.ids[rank - 1]} has no file"
             else:
-                message = copy_file(Path(path), target / f"{rank:03d}-{Path(path).name}")
+                file = Path(path)
+                copy = target / f"{_cut(f'{rank:03d}-{file.stem}')}{file.suffix}"
+                message = copy_file(file, copy)
+            copied += not message
             if message:
                 complete = False
                 click.echo(f"Not copied: {console.printable(message)}", err=True)
-    click.echo(f"Copied to {console.printable(str(folder))}", err=True)
+    click.echo(f"Copied {copied:,} files to {console.printable(str(folder))}", err=True)
     return complete
+
+
+def _cut(name: str) -> str:
+    """A name that is short enough for any file system, with room for an ending."""
+    return name.encode()[:_LONGEST_NAME].decode(errors="ignore")

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashsearch.cli.common import column_option, extra, given, open_items, source_option
+from hashsearch.cli.common import (
+    column_option,
+    extra,
+    given,
+    open_items,
+    source_option,
+    tell_notes,
+)
 from hashsearch.errors import DatasetMissing
 
 if TYPE_CHECKING:
@@ -253,6 +260,7 @@ def train(
                 on_step=display.step,
                 on_epoch=display.epoch,
             )
+        tell_notes(catalogue)
     else:
         plan = plan_for(objective, **options)
         images = _fashion_mnist(data_dir, download=download)

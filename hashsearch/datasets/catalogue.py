@@ -20,10 +20,13 @@ class Catalogue:
     Attributes:
         name: of the data set, for records: ``mvc``, or the name of a folder or file.
         items: at least one, with unique ids.
+        notes: what whoever gave it should know, a line each: what was passed over, what was taken
+            for what.
     """
 
     name: str
     items: Sequence[Item]
+    notes: tuple[str, ...] = ()
 
     def split(self, part: str) -> list[Item]:
         """The items of one part of the official split; empty where the source has none."""

@@ -22,7 +22,7 @@ DEFAULT_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "image": ("image", "path", "file", "filename", "image_path", "photo"),
     "id": ("id", "sku"),
     "label": ("label", "type", "category"),
-    "item": ("item", "article", "product"),
+    "item": ("item", "article"),
     "split": ("split",),
     "attributes": ("attributes", "tags"),
 }
@@ -32,7 +32,7 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 """The endings of the files that are read, in any case."""
 
 _SPLITS = {part: part for part in ("train", "validation", "query", "gallery")}
-_SPLITS["val"] = "validation"
+_SPLITS.update(val="validation", test="gallery")
 _BETWEEN_ATTRIBUTES = re.compile("[|;]")
 _ROWS_AT_ONCE = 65536
 # As many different texts of cells are kept to be shared: types and colours repeat, ids do not.
@@ -49,6 +49,7 @@ class _Table:
         names: of the columns.
         unit: what messages count, ``line`` or ``row``.
         rows: the number of each, and its cells.
+        unreadable: the columns that hold something else than texts.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class _Table:
     names: Sequence[str]
     unit: str
     rows: Iterator[tuple[int, Sequence[str]]]
+    unreadable: frozenset[str] = frozenset()
 
     def wrong(self, number: int, what: str) -> DatasetError:
         return DatasetError(f"{self.path}, {self.unit} {number}: {what}")
@@ -74,7 +76,7 @@ def read_catalogue_file(path: Path, columns: Mapping[str, str] | None = None) ->
       is not there is an item nevertheless: whoever reads it says so.
     - ``id``: unique. Without such a column, the image as it is written.
     - ``label``: the type. ``item``: the key of the article, which several images may show.
-    - ``split``: train, validation (or val), query or gallery, in any case; empty: none.
+    - ``split``: train, validation (or val), query or gallery (or test), in any case; empty: none.
     - ``attributes``: names with ``|`` or ``;`` between; in Parquet, also a list of texts.
 
     Other columns are kept in ``Item.columns`` where a row has a value for them, except columns
@@ -82,8 +84,8 @@ def read_catalogue_file(path: Path, columns: Mapping[str, str] | None = None) ->
 
     Args:
         path: the file; its ending says what it is.
-        columns: the column of each role that is named, in any case; for the other roles, the
-            first of :data:`DEFAULT_COLUMNS` that the table has.
+        columns: the column of each role that is named, in any case, or "" where none has it; for
+            the other roles, the first of :data:`DEFAULT_COLUMNS` that the table has.
 
     Raises:
         DatasetMissing: no such file.
@@ -97,7 +99,13 @@ def read_catalogue_file(path: Path, columns: Mapping[str, str] | None = None) ->
     items = list(_items(table, place_of, str(path.absolute().parent)))
     if not items:
         raise DatasetError(f"{path} lists no item; write one a row under its header")
-    return Catalogue(path.name, items)
+    taken = [f"{table.names[place]} as {role}" for role, place in place_of.items()]
+    left = [name for name in table.names if name in table.unreadable]
+    notes = [
+        f"{path.name}: takes the columns {', '.join(taken)}; --column ROLE=NAME says otherwise"
+    ]
+    notes += [f"{path.name}: leaves out the column {name}: it holds no texts" for name in left]
+    return Catalogue(path.name, items, tuple(notes))
 
 
 def _items(table: _Table, place_of: Mapping[str, int], base: str) -> Iterator[Item]:
@@ -107,7 +115,7 @@ def _items(table: _Table, place_of: Mapping[str, int], base: str) -> Iterator[It
     others = [
         (place, name)
         for place, name in enumerate(table.names)
-        if name and place not in place_of.values()
+        if name and place not in place_of.values() and name not in table.unreadable
     ]
     shared: dict[str, str] = {}
     attributes_of: dict[str, tuple[str, ...]] = {}
@@ -176,24 +184,33 @@ def _places(table: _Table, columns: Mapping[str, str]) -> dict[str, int]:
             )
     place_of = {}
     for role, usual in DEFAULT_COLUMNS.items():
+        found = [name for name in usual if name in lower]
         if role in columns:
-            if columns[role].strip().lower() not in {*lower} - {""}:
+            found = [columns[role].strip().lower()]
+            if found[0] and found[0] not in lower:
                 raise ArgumentError(
                     f"{table.path} has no column {columns[role]!r} for the {role}; its columns: "
                     f"{there}"
                 )
-            place_of[role] = lower.index(columns[role].strip().lower())
-        else:
-            found = [name for name in usual if name in lower]
-            if found:
-                place_of[role] = lower.index(found[0])
+        if found and found[0]:
+            place_of[role] = lower.index(found[0])
     if "image" not in place_of:
         usual = DEFAULT_COLUMNS["image"]
         raise DatasetError(
             f"{table.path}{table.header_at}: no column is called {' or '.join(usual)}; say "
             f"which one names the image files, of its columns: {there}"
         )
+    _check_readable(table, place_of)
     return place_of
+
+
+def _check_readable(table: _Table, place_of: Mapping[str, int]) -> None:
+    for role, place in place_of.items():
+        if table.names[place] in table.unreadable:
+            raise DatasetError(
+                f"{table.path}: the column {table.names[place]}, for the {role}, holds no texts; "
+                "write texts or numbers"
+            )
 
 
 def _open(path: Path) -> _Table:
@@ -225,7 +242,9 @@ def _open_parquet(path: Path) -> _Table:
         why = getattr(error, "strerror", None) or "it is no whole Parquet file"
         raise DatasetError(f"cannot read {path}: {why}; give a Parquet file") from error
     names = [str(name).strip() for name in file.schema_arrow.names]
-    return _Table(path, "", names, "row", _parquet_rows(path, file))
+    kinds = zip(names, file.schema_arrow.types, strict=True)
+    unreadable = frozenset(name for name, kind in kinds if not _is_text(kind))
+    return _Table(path, "", names, "row", _parquet_rows(path, file), unreadable)
 
 
 def _parquet_rows(path: Path, file: Any) -> Iterator[tuple[int, Sequence[str]]]:
@@ -239,25 +258,34 @@ def _parquet_rows(path: Path, file: Any) -> Iterator[tuple[int, Sequence[str]]]:
             raise DatasetError(f"cannot read {path}: {why}; write it again") from error
         if batch is None:
             return
-        cells = [
-            _texts(path, name, column)
-            for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        ]
+        cells = [_texts(column) for column in batch.columns]
         for row in zip(*cells, strict=True):
             number += 1
             yield number, row
 
 
-def _texts(path: Path, name: str, column: Any) -> Iterable[str]:
-    """The cells of a column as texts; "" for what is missing."""
+def _is_text(kind: Any) -> bool:
+    """Whether cells of this Arrow type can be written as text."""
     import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
 
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+    if _is_list(kind):
+        return not pa.types.is_nested(kind.value_type)
+    return not (pa.types.is_nested(kind) or "binary" in str(kind))
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types  # noqa: PLC0415 - as above
+
+    return bool(types.is_list(kind) or types.is_large_list(kind))
+
+
+def _texts(column: Any) -> Iterable[str]:
+    """The cells of a column as texts; "" for what is missing, or is none."""
+    import pyarrow as pa  # noqa: PLC0415 - as above
+
+    if not _is_text(column.type):
+        return [""] * len(column)
+    if _is_list(column.type):
         return ["|".join(str(part) for part in cell or ()) for cell in column.to_pylist()]
-    try:
-        texts: list[str | None] = column.cast(pa.string()).to_pylist()
-    except (pa.ArrowException, ValueError) as error:
-        raise DatasetError(
-            f"{path}: column {name} holds {column.type}; write texts or numbers"
-        ) from error
+    texts: list[str | None] = column.cast(pa.string()).to_pylist()
     return [text or "" for text in texts]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_records", "read_table", "read_text", "wrong"]
 
+_LONGEST = 2**27  # characters of a value: where a quote is not closed, all that follows is one
+
 
 def read_table(
     path: Path, *, mend_empty: str, delimiter: str = ","
@@ -68,6 +70,7 @@ def read_records(path: Path, *, delimiter: str = ",") -> Iterator[tuple[int, lis
     line = 1
     # utf-8-sig: spreadsheets put a mark in front of UTF-8.
     with _told(path, "CSV file"), path.open(encoding="utf-8-sig", newline="") as file:
+        csv.field_size_limit(_LONGEST)
         reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             for record in reader:

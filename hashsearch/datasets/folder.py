@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "folder_items", "read_folder"]
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+)
 """Files with other endings are passed over."""
 
 # One for all items: a million empty ones would take 64 MB.
@@ -31,9 +34,15 @@ def read_folder(folder: Path) -> Catalogue:
         DatasetMissing: no such folder.
         DatasetError: no image file in it, or a folder that may not be read.
     """
-    items = folder_items(folder)
+    items, others = _read_items(folder)
     here = folder if folder.name not in {"", ".."} else folder.resolve()
-    return Catalogue(here.name or str(here), items)
+    notes = []
+    if others:
+        shown = ", ".join(
+            f"{ending or 'none'} ({count:,})" for ending, count in others.most_common(5)
+        )
+        notes.append(f"{folder}: passes over {others.total():,} files with other endings: {shown}")
+    return Catalogue(here.name or str(here), items, tuple(notes))
 
 
 def folder_items(folder: Path) -> list[Item]:
@@ -59,11 +68,17 @@ def folder_items(folder: Path) -> list[Item]:
         DatasetMissing: no such folder.
         DatasetError: no image file in it, or a folder that may not be read.
     """
+    return _read_items(folder)[0]
+
+
+def _read_items(folder: Path) -> tuple[list[Item], Counter[str]]:
+    """The items, and how many files have which other ending."""
     if not folder.is_dir():
         raise DatasetMissing(f"{folder} is not a folder; name a folder of image files")
+    others: Counter[str] = Counter()
     top = str(folder.absolute()).rstrip("/")
     items = []
-    for relative, names in _tree(top or "/").files(""):
+    for relative, names in _tree(top or "/", others).files(""):
         prefix = f"{relative}/" if relative else ""
         label = relative or None
         for name in names:
@@ -73,7 +88,7 @@ def folder_items(folder: Path) -> list[Item]:
         raise DatasetError(
             f"no image files in {folder}; known endings: {', '.join(sorted(SUFFIXES))}"
         )
-    return items
+    return items, others
 
 
 @dataclass(eq=False)
@@ -96,24 +111,26 @@ class _Folder:
             ]
 
 
-def _tree(path: str) -> _Folder:
+def _tree(path: str, others: Counter[str]) -> _Folder:
     """What lies in a folder; the links are followed only once the folders have been read."""
     known: set[tuple[int, int]] = set()
     top = _Folder(path)
     _is_new(path, known)
-    links = _read(top, known)
+    links = _read(top, known, others)
     while links:
         further = []
         for parent, name in links:
             linked = _Folder(f"{parent.path}/{name}")
             if _is_new(linked.path, known):
                 parent.folders[name] = linked
-                further += _read(linked, known)
+                further += _read(linked, known, others)
         links = further
     return top
 
 
-def _read(top: _Folder, known: set[tuple[int, int]]) -> list[tuple[_Folder, str]]:
+def _read(
+    top: _Folder, known: set[tuple[int, int]], others: Counter[str]
+) -> list[tuple[_Folder, str]]:
     """Fill in a folder and those in it; return the links to folders, parent and name."""
     links = []
     waiting = [top]
@@ -129,7 +146,9 @@ def _read(top: _Folder, known: set[tuple[int, int]]) -> list[tuple[_Folder, str]
                         folders.append(entry.name)
                     elif _is_link_to_folder(entry):
                         links.append((here, entry.name))
-                    elif _is_image_file(entry):
+                    elif _ending(entry.name) not in SUFFIXES:
+                        others[_ending(entry.name)] += 1
+                    elif _is_file(entry):
                         here.names.append(entry.name)
         except OSError as error:
             raise DatasetError(
@@ -167,10 +186,14 @@ def _is_link_to_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_image_file(entry: os.DirEntry[str]) -> bool:
-    """By its ending; but not a pipe or the like: to open it could be to wait for ever."""
-    if f".{entry.name.rpartition('.')[2].lower()}" not in SUFFIXES or "." not in entry.name:
-        return False
+def _ending(name: str) -> str:
+    """The ending of a file's name, in lower case: ``.jpg``; empty: it has none."""
+    _, dot, ending = name.rpartition(".")
+    return f".{ending.lower()}" if dot else ""
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    """Not a pipe or the like: to open it could be to wait for ever."""
     if entry.is_file(follow_symlinks=False):
         return True
     try:

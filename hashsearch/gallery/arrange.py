@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from hashsearch.codes import check_bit_counts, check_codes, split_codes
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.content import LABEL, Content, column_datasets, now
+from hashsearch.gallery.content import RESERVED, Content, column_datasets, now
 from hashsearch.gallery.hamming_index import index_datasets
+from hashsearch.gallery.texts import pack_texts
 from hashsearch.gallery.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ def arrange(
     stamps: npt.NDArray[np.uint64] | None,
     encoder_fingerprint: str | None,
     encoder_name: str | None,
+    source: str | None,
     indexes: Sequence[str] | None,
 ) -> Content:
     """Sort the items by semantic code, then by id, and index the distinct codes.
 
     Args and errors are those of :meth:`hashsearch.gallery.Gallery.from_codes`, and ``stamps``,
-    ``uint64 (n, 2)``: what the images were encoded of (:mod:`hashsearch.gallery.stamps`).
+    ``uint64 (n, 2)``: what the images were encoded of (:mod:`hashsearch.gallery.stamps`), and
+    ``source``: the path of what they were read from.
     """
     check_bit_counts(n_bits, fine_bits)
     codes = check_codes(codes, n_bits, fine_bits)
@@ -76,9 +79,18 @@ def arrange(
         datasets["items/fine"] = np.ascontiguousarray(fine[order])
     if stamps is not None:
         datasets["items/stamp"] = stamps[order]
-    named = {LABEL: labels} if labels is not None else {}
-    for name, values in (*named.items(), *(columns or {}).items()):
-        datasets.update(_coded_column(name, values, order))
+    if labels is not None:
+        names, numbers = _coded(labels, "labels", order)
+        if names:
+            datasets["labels/name"] = _text_column(names, "labels", None)
+            datasets["items/label"] = numbers
+    for name, values in (columns or {}).items():
+        _check_name(name)
+        texts, numbers = _coded(values, f"column {name!r}", order)
+        if texts:
+            at, values_at, offsets_at = column_datasets(name)
+            datasets[at] = numbers
+            datasets[values_at], datasets[offsets_at] = pack_texts(texts)
     if paths is not None:
         column = _text_column(["" if path is None else path for path in paths], "paths", n_items)
         datasets["items/path"] = column[order]
@@ -99,6 +111,7 @@ def arrange(
         created=now(),
         datasets=datasets,
         thumbnails=thumbnails,
+        source=source,
     )
 
 
@@ -171,43 +184,41 @@ def _text_column(values: Sequence[str], what: str, n_items: int | None) -> npt.N
     """``S (n)``: the values as fixed-width UTF-8."""
     if n_items is not None:
         _check_length(values, what, n_items)
-    encoded = []
-    for place, value in enumerate(values):
-        if not isinstance(value, str):
-            raise ArgumentError(f"{what}[{place}] must be a str, not {type(value).__name__}")
-        if "\0" in value:
-            raise ArgumentError(f"{what}[{place}] holds a NUL character: {value!r}; remove it")
-        try:
-            encoded.append(value.encode())
-        except UnicodeEncodeError:
-            raise ArgumentError(
-                f"{what}[{place}] cannot be written as UTF-8: {value!r}; rename it"
-            ) from None
+    encoded = [_encoded(value, f"{what}[{place}]") for place, value in enumerate(values)]
     width = max(map(len, encoded))
     return np.array(encoded, dtype=f"S{width or 1}")  # HDF5 has no strings of width 0
 
 
-def _coded_column(
-    name: str, values: Sequence[str | None], order: npt.NDArray[np.intp]
-) -> dict[str, npt.NDArray[Any]]:
-    """A column as numbers of its distinct values; nothing where no item has one."""
-    what = "labels" if name == LABEL else f"column {name!r}"
+def _encoded(value: str, what: str) -> bytes:
+    if not isinstance(value, str):
+        raise ArgumentError(f"{what} must be a str, not {type(value).__name__}")
+    if "\0" in value:
+        raise ArgumentError(f"{what} holds a NUL character: {value!r}; remove it")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        raise ArgumentError(f"{what} cannot be written as UTF-8: {value!r}; rename it") from None
+
+
+def _coded(
+    values: Sequence[str | None], what: str, order: npt.NDArray[np.intp]
+) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """The distinct values of a column, sorted, and the place of each item's among them."""
     _check_length(values, what, len(order))
-    if not name:
-        raise ArgumentError("a column has an empty name; give it one")
-    _text_column([name], "the name of a column", None)
     given = {value for value in values if value is not None}
-    if not given:
-        return {}
-    _text_column([*given], what, None)  # refuses what cannot be sorted or written
+    for value in given:
+        _encoded(value, what)  # refuses what cannot be sorted or written
     distinct = sorted(given)
     number: dict[str | None, int] = {value: place for place, value in enumerate(distinct)}
     number[None] = -1
-    numbers_at, values_at = column_datasets(name)
-    return {
-        values_at: _text_column(distinct, what, None),
-        numbers_at: np.array([number[value] for value in values], np.int32)[order],
-    }
+    return distinct, np.array([number[value] for value in values], np.int32)[order]
+
+
+def _check_name(name: str) -> None:
+    if not name or name in RESERVED:
+        taken = ", ".join(sorted(RESERVED))
+        raise ArgumentError(f"a column cannot be called {name!r}; give it a name but {taken}")
+    _encoded(name, "the name of a column")
 
 
 def _check_length(values: Sized, what: str, n_items: int) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hashsearch.datasets.item import read_item
 from hashsearch.errors import ArgumentError, DatasetError, GalleryMissing, ImageError
 from hashsearch.gallery.arrange import arrange
-from hashsearch.gallery.content import ATTRIBUTES, ITEM
+from hashsearch.gallery.content import ATTRIBUTES, ITEM, RESERVED, SPLIT
 from hashsearch.gallery.gallery import Gallery
 from hashsearch.gallery.journal import Encoded, Found, Journal, resumable
 from hashsearch.gallery.stamps import content_stamp, entry_stamp
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hashsearch.datasets.item import Item
     from hashsearch.encoder import Encoder
 
-__all__ = ["BuildResult", "Skipped", "build", "build_file"]
+__all__ = ["BuildResult", "NothingRead", "Skipped", "build", "build_file", "unchanged"]
 
 # While one batch is in the network, this many are being read.
 _BATCHES_AHEAD = 2
@@ -44,6 +44,18 @@ class Skipped:
     id: str
     path: str | None
     reason: str
+
+
+class NothingRead(DatasetError):
+    """There would be no item in the gallery.
+
+    Attributes:
+        skipped: all of them.
+    """
+
+    def __init__(self, message: str, skipped: list[Skipped]) -> None:
+        super().__init__(message)
+        self.skipped = skipped
 
 
 @dataclass(frozen=True)
@@ -76,6 +88,7 @@ def build(
     checksum: bool = False,
     strict: bool = False,
     thumbnails: bool = True,
+    source: str | None = None,
     indexes: Sequence[str] | None = None,
     batch_size: int | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -93,9 +106,10 @@ def build(
             image is not encoded again. None: one in memory.
         known: an earlier gallery of the same encoder, whose unchanged items are not encoded again.
         checksum: an image is unchanged where its content is the same, which means to read it;
-            else where size and time of the last change of its file are.
+            else where path, size and time of the last change of its file are the same, too.
         strict: the first image that cannot be read ends it.
         thumbnails: keep a small JPEG of each item in the gallery.
+        source: path of what the items were read from, for the gallery to know.
         indexes: FAISS indexes to store; see :meth:`Gallery.from_codes`.
         batch_size: how many images the network sees at once; None: as the encoder would.
         on_progress: called with the number of items done since the last call.
@@ -104,7 +118,7 @@ def build(
         The gallery in memory, and what was skipped.
 
     Raises:
-        DatasetError: not one image can be read.
+        NothingRead: not one image can be read.
         ImageError: ``strict``, and one cannot.
         ArgumentError: two items have one id, or a batch size below 1.
         EncoderMismatch: ``known`` was built with another encoder.
@@ -145,8 +159,8 @@ def build(
                 on_progress(len(batch))
     if not kept.items:
         first = f" (first: {skipped[0].reason})" if skipped else ""
-        raise DatasetError(f"none of the {len(items)} images can be read{first}")
-    gallery = kept.gallery(encoder, before, thumbnails=thumbnails, indexes=indexes)
+        raise NothingRead(f"none of the {len(items)} images can be read{first}", skipped)
+    gallery = kept.gallery(encoder, before, thumbnails=thumbnails, source=source, indexes=indexes)
     old = 0 if known is None else int(known.content.find(gallery.ids())[1].sum())
     return BuildResult(
         gallery,
@@ -165,6 +179,7 @@ def build_file(
     *,
     update: bool = False,
     thumbnails: bool | None = None,
+    source: str | None = None,
     checksum: bool = False,
     strict: bool = False,
     on_progress: Callable[[int], None] | None = None,
@@ -178,6 +193,7 @@ def build_file(
         update: bring the gallery that is there up to date; one that is not there is built.
         thumbnails: keep a small JPEG of each item; None: as the gallery that is updated does, else
             yes.
+        source: as for :func:`build`.
         checksum: as for :func:`build`.
         strict: as for :func:`build`.
         on_progress: as for :func:`build`.
@@ -207,11 +223,27 @@ def build_file(
                 checksum=checksum,
                 strict=strict,
                 thumbnails=thumbnails,
+                source=source,
                 indexes=None if known is None else known.chosen_indexes,
                 on_progress=on_progress,
             )
             writer.write(result.gallery)
     return replace(result, gallery=Gallery.open(path))
+
+
+def unchanged(gallery: Gallery, items: Sequence[Item]) -> list[bool]:
+    """Which items are in a gallery already, encoded of the very files that they have now.
+
+    Args:
+        gallery: that knows what its items were encoded of.
+        items: to look for.
+    """
+    before = _Before(Journal(":memory:", ""), gallery)
+    found = before.find(items)
+    return [
+        any(each.entry and each.entry == entry_stamp(item) for each in known)
+        for item, known in zip(items, found, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -258,14 +290,21 @@ class _Before:
         if known is None or "items/stamp" not in known.content.datasets:
             return found
         rows, there = known.content.find([item.id for item in items])
-        stamps = known.content.datasets["items/stamp"]
-        for place in np.flatnonzero(there).tolist():
-            row = int(rows[place])
-            entry, content = stamps[row].tolist()
+        places = np.flatnonzero(there)
+        rows = rows[places]
+        pictures = known.content.thumbnails
+        sizes = np.zeros(len(rows), np.int64) if pictures is None else pictures.sizes[rows]
+        facts = zip(
+            places.tolist(),
+            rows.tolist(),
+            known.content.datasets["items/stamp"][rows].tolist(),
+            known.codes(rows),
+            sizes.tolist(),
+            strict=True,
+        )
+        for place, row, (entry, content), code, size in facts:
             if content:  # else nothing is known of it
-                size = 0 if known.content.thumbnails is None else len(known.thumbnail(row) or b"")
-                code = known.codes([row])[0].tobytes()
-                found[place].append(Found(-1 - row, entry, content, code, size))
+                found[place].append(Found(-1 - row, entry, content, code.tobytes(), size))
         return found
 
     def picture(self, place: int) -> bytes:
@@ -301,6 +340,7 @@ class _Kept:
         before: _Before,
         *,
         thumbnails: bool,
+        source: str | None,
         indexes: Sequence[str] | None,
     ) -> Gallery:
         items, n = self.items, len(self.items)
@@ -308,11 +348,13 @@ class _Kept:
             lambda: self._sizes[:n], lambda row: before.picture(int(self._places[row]))
         )
         names = dict.fromkeys(name for item in items for name in item.columns)
-        columns = {name: [item.columns.get(name) for item in items] for name in names}
+        columns = {_column_name(n): [item.columns.get(n) or None for item in items] for n in names}
         if any(item.key is not None for item in items):
             columns[ITEM] = [item.key for item in items]
         if any(item.attributes for item in items):
             columns[ATTRIBUTES] = ["|".join(item.attributes) or None for item in items]
+        if any(item.split is not None for item in items):
+            columns[SPLIT] = [item.split for item in items]
         return Gallery(
             arrange(
                 self._codes[:n],
@@ -326,9 +368,16 @@ class _Kept:
                 stamps=self._stamps[:n],
                 encoder_fingerprint=encoder.fingerprint,
                 encoder_name=encoder.name,
+                source=source,
                 indexes=indexes,
             )
         )
+
+
+def _column_name(name: str) -> str:
+    """What a column of a catalogue is called in a gallery, where some names are taken."""
+    taken = name in {*RESERVED, ITEM, ATTRIBUTES, SPLIT}
+    return f"column {name}" if taken else name
 
 
 def _keep(journal: Journal, new: Sequence[_Read], codes: npt.NDArray[np.uint8]) -> dict[int, Found]:
@@ -367,22 +416,27 @@ class _Reader:
     thumbnails: bool
 
     def read(self, item: Item, found: Sequence[Found]) -> _Read:
+        """The item's pixels, unless it is known already, by its entry or by its content."""
         fault = _text_fault(item)
         if fault:
             return _Read(item, reason=fault)
+        usable = [each for each in found if each.picture_bytes or not self.thumbnails]
         try:
             # Looked at before the image is: what changes meanwhile is seen as changed next time.
             entry = entry_stamp(item)
-            content = content_stamp(item) if self.checksum else 0
-            for each in found:
-                same = each.content == content if self.checksum else each.entry == entry != 0
-                if same and (each.picture_bytes or not self.thumbnails):
-                    return _Read(item, found=each)
-            image = read_item(item, self.preprocessing)
+            if entry and not self.checksum:
+                for each in usable:
+                    if each.entry == entry:
+                        return _Read(item, found=each)
+            content, source = content_stamp(item)
+            for each in usable:
+                if each.content == content:
+                    return _Read(item, found=replace(each, entry=entry))
+            image = read_item(replace(item, image=source), self.preprocessing)
             return _Read(
                 item,
                 entry,
-                content or content_stamp(item),
+                content,
                 pixels=prepared(image, self.preprocessing),
                 thumbnail=thumbnail(image) if self.thumbnails else None,
             )

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.content import coded_columns, column_datasets, find_sorted, now
+from hashsearch.gallery.content import LABEL, column_datasets, find_sorted, now
 from hashsearch.gallery.hamming_index import index_datasets
+from hashsearch.gallery.texts import pack_texts
 from hashsearch.gallery.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ def selected(content: Content, keep: npt.NDArray[np.bool_]) -> Content:
     for name in ("items/fine", "items/id", "items/path", "items/stamp"):
         if name in old:
             makers[name] = partial(lambda name: old[name][rows], name)
-    for numbers, values in coded_columns(old):
-        makers.update(_selected_column(old, numbers, values, rows))
+    for name in content.column_names:
+        makers.update(_selected_column(content, name, rows))
     return replace(
         content,
         n_items=len(rows),
@@ -141,9 +142,9 @@ def merged(old: Content, new: Content) -> Content:
     if any("items/stamp" in each.datasets for each in (old, new)):
         both("items/stamp", *(_stamps(each) for each in (old, new)))
     for name in dict.fromkeys([*old.column_names, *new.column_names]):
-        numbers_at, values_at = column_datasets(name)
         distinct = sorted({*old.values(name), *new.values(name)})
-        datasets[values_at] = np.array([value.encode() for value in distinct])
+        numbers_at, columns = _value_datasets(name, distinct)
+        datasets.update(columns)
         both(numbers_at, *(_numbers(each, name, distinct) for each in (old, new)))
     source = np.insert(np.arange(old.n_items), at, old.n_items + np.arange(new.n_items))
     return replace(
@@ -153,6 +154,7 @@ def merged(old: Content, new: Content) -> Content:
         created=now(),
         datasets=datasets,
         thumbnails=_merged_thumbnails(old, new, source),
+        source=None,
         path=None,
         file_bytes=None,
     )
@@ -163,8 +165,7 @@ def compacted(content: Content) -> Content:
     datasets = dict(content.datasets)
     if "items/path" in datasets and not datasets["items/path"].any():
         del datasets["items/path"]
-    values = [values for _, values in coded_columns(datasets)]
-    for name in ("items/id", "items/path", *values):
+    for name in ("items/id", "items/path", "labels/name"):
         if name in datasets:
             width = int(np.char.str_len(datasets[name]).max())
             datasets[name] = datasets[name].astype(f"S{max(width, 1)}")
@@ -182,16 +183,33 @@ def indexed(content: Content, kinds: Sequence[str] | None) -> Content:
     return replace(content, datasets=datasets, file_bytes=None)
 
 
-def _selected_column(
-    old: Mapping[str, Column], numbers: str, values: str, rows: Rows
-) -> dict[str, Callable[[], Column]]:
+def _selected_column(content: Content, name: str, rows: Rows) -> dict[str, Callable[[], Column]]:
     """A column of these rows, and those of its values that any of them has."""
-    number = old[numbers][rows]
-    used = np.bincount(number[number >= 0], minlength=len(old[values])) > 0
+    number = content.numbers(name)[rows]
+    values = content.values(name)
+    used = np.bincount(number[number >= 0], minlength=len(values)) > 0
     if not used.any():
         return {}
     place = np.append(np.cumsum(used) - 1, -1).astype(np.int32)  # -1 stays -1
-    return {numbers: lambda: place[number], values: lambda: old[values][used]}
+    kept = [value for value, is_used in zip(values, used.tolist(), strict=True) if is_used]
+    numbers_at, columns = _value_datasets(name, kept)
+    makers: dict[str, Callable[[], Column]] = {numbers_at: lambda: place[number]}
+    for dataset, array in columns.items():
+        makers[dataset] = partial(_itself, array)
+    return makers
+
+
+def _itself(array: Column) -> Column:
+    return array
+
+
+def _value_datasets(name: str, values: list[str]) -> tuple[str, dict[str, Column]]:
+    """The dataset of a column's numbers, and those of its values with what is in them."""
+    if name == LABEL:
+        return "items/label", {"labels/name": np.array([value.encode() for value in values])}
+    numbers_at, values_at, offsets_at = column_datasets(name)
+    packed, offsets = pack_texts(values)
+    return numbers_at, {values_at: packed, offsets_at: offsets}
 
 
 def _of_one_width(*columns: Column) -> list[Column]:
@@ -214,12 +232,9 @@ def _stamps(content: Content) -> Column:
 
 def _numbers(content: Content, name: str, distinct: list[str]) -> Column:
     """``int32 (n,)``: a column's values as places in another list of them."""
-    numbers_at, _ = column_datasets(name)
-    if numbers_at not in content.datasets:
-        return np.full(content.n_items, -1, np.int32)
     number = {value: place for place, value in enumerate(distinct)}
     place = [number[value] for value in content.values(name)]
-    numbers: Column = np.array([*place, -1], np.int32)[content.datasets[numbers_at]]
+    numbers: Column = np.array([*place, -1], np.int32)[content.numbers(name)]
     return numbers
 
 

@@ -13,8 +13,8 @@ distinct semantic codes; a *row* is an item's place, and rows are sorted by sema
 - ``items/label`` ``int32 (n)`` into ``labels/name`` ``S (labels)``, -1: none; absent without labels
 - ``items/path`` ``S (n)``, empty: none; absent without paths
 - ``items/stamp`` ``uint64 (n, 2)``: see :mod:`hashsearch.gallery.stamps`; absent where unknown
-- ``columns/NAME`` ``int32 (n)`` into ``values/NAME`` ``S (values)``, -1: none, of each further
-  column; see :func:`column_datasets`
+- ``columns/NAME`` ``int32 (n)`` into the values of each further column, -1: none; those are
+  ``values/NAME`` ``uint8 (bytes)`` and ``value_offsets/NAME`` ``uint64 (values + 1)``
 - ``items/thumbnail`` ``uint8 (bytes)`` and ``items/thumbnail_offsets`` ``uint64 (n + 1)``, in files
   only; see :class:`hashsearch.gallery.thumbnails.Thumbnails`
 - ``mih/places`` and ``mih/offsets``: hash tables over ``codes/distinct``, see
@@ -33,9 +33,10 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError, GalleryDamaged
+from hashsearch.gallery.texts import unpack_texts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from hashsearch.gallery.thumbnails import Thumbnails
@@ -44,20 +45,26 @@ __all__ = [
     "ATTRIBUTES",
     "ITEM",
     "LABEL",
+    "RESERVED",
+    "SPLIT",
     "Content",
     "HasContent",
-    "coded_columns",
     "column_datasets",
     "find_sorted",
     "now",
     "utf8",
 ]
 
-LABEL, ITEM, ATTRIBUTES = "label", "item", "attributes"
-"""Columns that mean something here: what kind of item each is, which article it shows, and what it
-has, parted by ``|``."""
+LABEL, ITEM, ATTRIBUTES, SPLIT = "label", "item", "attributes", "split"
+"""Columns that mean something here: what kind of item each is, which article it shows, what it has,
+parted by ``|``, and to which part of an official split it belongs."""
 
-_COLUMNS, _VALUES = "columns/", "values/"
+RESERVED = frozenset(
+    {LABEL, "id", "path", "code", "query", "rank", "distance", "full_distance", "in_ball"}
+)
+"""Names that no further column can have: a match has these already."""
+
+_COLUMNS, _VALUES, _VALUE_OFFSETS = "columns/", "values/", "value_offsets/"
 
 _FEW_CODES = 1 << 16  # so many counts are sooner looked up than made, and take little memory
 
@@ -75,6 +82,7 @@ class Content:
     created: str
     datasets: Mapping[str, npt.NDArray[Any]]
     thumbnails: Thumbnails | None = None
+    source: str | None = None
     path: Path | None = None
     file_bytes: int | None = None
 
@@ -193,19 +201,40 @@ class Content:
         names = [_unquoted(name) for name in self.datasets if name.startswith(_COLUMNS)]
         return [LABEL] * ("items/label" in self.datasets) + sorted(names)
 
+    def numbers(self, name: str) -> npt.NDArray[np.int32]:
+        """``int32 (n,)``: each item's place among the :meth:`values` of a column; -1: none."""
+        dataset = "items/label" if name == LABEL else column_datasets(name)[0]
+        if dataset not in self.datasets:
+            return np.full(self.n_items, -1, np.int32)
+        return self.datasets[dataset]
+
     def column(self, name: str, rows: npt.ArrayLike | None = None) -> list[str | None]:
         """What these rows, all by default, have in a column; None where an item has nothing."""
         rows = self._rows(rows)
-        numbers, _ = column_datasets(name)
-        if numbers not in self.datasets:
-            return [None] * len(rows)
-        values: list[str | None] = [*self.values(name), None]  # so that -1 finds None
-        return [values[number] for number in self.datasets[numbers][rows].tolist()]
+        numbers = self.numbers(name)[rows]
+        # Only what is wanted is decoded: a column may have as many values as there are items.
+        wanted = np.unique(numbers[numbers >= 0]).astype(np.int64)
+        text_of: dict[int, str | None] = dict(
+            zip(wanted.tolist(), self._values(name, wanted), strict=True)
+        )
+        return [text_of.get(number) for number in numbers.tolist()]
 
     def values(self, name: str) -> list[str]:
         """The distinct values of a column, sorted."""
-        _, values = column_datasets(name)
-        return _texts(self.datasets[values]) if values in self.datasets else []
+        if name == LABEL:
+            count = len(self.datasets.get("labels/name", ()))
+        else:
+            _, _, offsets = column_datasets(name)
+            count = max(len(self.datasets.get(offsets, ())) - 1, 0)
+        return self._values(name, np.arange(count))
+
+    def _values(self, name: str, places: npt.NDArray[np.int64]) -> list[str]:
+        if not len(places):
+            return []
+        if name == LABEL:
+            return _texts(self.datasets["labels/name"][places])
+        _, packed, offsets = column_datasets(name)
+        return unpack_texts(self.datasets[packed], self.datasets[offsets], places)
 
     def paths(self, rows: npt.ArrayLike | None = None) -> list[str | None]:
         """The image paths of these rows, all by default; None where an item has none."""
@@ -243,26 +272,17 @@ class HasContent(Protocol):
         ...
 
 
-def column_datasets(name: str) -> tuple[str, str]:
-    """The datasets of a column: the number of each item's value, and the values.
+def column_datasets(name: str) -> tuple[str, str, str]:
+    """The datasets of a further column: each item's value by number, the values, their offsets.
 
     A name may hold what means something to HDF5; that is written as in web addresses.
 
-    >>> column_datasets("price / EUR")
-    ('columns/price %2F EUR', 'values/price %2F EUR')
+    >>> column_datasets("price / EUR")[0]
+    'columns/price %2F EUR'
     """
-    if name == LABEL:
-        return "items/label", "labels/name"
     quoted = name.replace("%", "%25").replace("/", "%2F")
     quoted = "%2E" if quoted == "." else quoted
-    return f"{_COLUMNS}{quoted}", f"{_VALUES}{quoted}"
-
-
-def coded_columns(datasets: Collection[str]) -> list[tuple[str, str]]:
-    """The :func:`column_datasets` of all columns that there are."""
-    columns = [name.removeprefix(_COLUMNS) for name in datasets if name.startswith(_COLUMNS)]
-    found = [(f"{_COLUMNS}{name}", f"{_VALUES}{name}") for name in columns]
-    return [column_datasets(LABEL)] * ("items/label" in datasets) + found
+    return f"{_COLUMNS}{quoted}", f"{_VALUES}{quoted}", f"{_VALUE_OFFSETS}{quoted}"
 
 
 def _unquoted(dataset: str) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import ArgumentError
-from hashsearch.gallery.content import ITEM, column_datasets
+from hashsearch.gallery.content import ITEM
 
 if TYPE_CHECKING:
     from hashsearch.gallery.gallery import Gallery
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nearest_others"]
 
+_MATCHES = 1 << 20  # held at once, of some 24 bytes each
 _MORE = 4  # times as many are searched for as are wanted, and again as long as they do not do
 
 
@@ -49,21 +50,35 @@ def nearest_others(
     if k < 1:
         raise ArgumentError(f"k must be 1 or more, not {k}")
     own = np.full(len(codes), -1, np.int64) if own is None else own
+    most = min(k, _n_articles(gallery)) if distinct else k
     found: dict[int, Matches] = {}
-    wanted, waiting = k + 1, np.arange(len(codes))
+    wanted, waiting = most + 1, np.arange(len(codes))
     while len(waiting):
         wanted = min(wanted * (_MORE if distinct else 1), len(gallery))
         still = []
-        for query, matches in zip(
-            waiting.tolist(), gallery.nearest(codes[waiting], wanted, radius), strict=True
-        ):
-            kept = _first_of_each(gallery, matches.rows, int(own[query]), distinct=distinct)
-            if len(kept) < k and wanted < len(gallery):
-                still.append(query)
-            else:
-                found[query] = matches.take(kept[:k])
+        # So many matches are held at once, however many queries there are.
+        step = max(_MATCHES // wanted, 1)
+        for start in range(0, len(waiting), step):
+            some = waiting[start : start + step]
+            matches = gallery.nearest(codes[some], wanted, radius)
+            for query, match in zip(some.tolist(), matches, strict=True):
+                row = int(own[query])
+                kept = _first_of_each(gallery, match.rows, row, distinct=distinct)
+                # Its own article is none of the others.
+                if len(kept) < most - (distinct and row >= 0) and wanted < len(gallery):
+                    still.append(query)
+                else:
+                    found[query] = match.take(kept[:k])
         waiting = np.array(still, np.int64)
     return [found[query] for query in range(len(codes))]
+
+
+def _n_articles(gallery: Gallery) -> int:
+    """How many there are, at most."""
+    if ITEM not in gallery.column_names:
+        return len(gallery)
+    numbers = gallery.content.numbers(ITEM)
+    return len(np.unique(numbers[numbers >= 0])) + int((numbers < 0).sum())
 
 
 def _first_of_each(
@@ -80,10 +95,8 @@ def _first_of_each(
 
 def _articles(gallery: Gallery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """A number for each row, the same for the same article."""
-    datasets = gallery.content.datasets
-    numbers_at, _ = column_datasets(ITEM)
-    if numbers_at in datasets:
-        numbers = datasets[numbers_at][rows].astype(np.int64)
+    if ITEM in gallery.column_names:
+        numbers = gallery.content.numbers(ITEM)[rows].astype(np.int64)
         # Who shows no article shows one of its own.
         return np.where(numbers < 0, -1 - rows, numbers)
     _, numbers = np.unique(gallery.codes(rows), axis=0, return_inverse=True)

@@ -256,10 +256,8 @@ def _parquet_bytes(
     columns["code"] = pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(codes.shape[1]), len(codes), [None, pa.py_buffer(codes)]
     )
-    # A column of the catalogue may be called as one of these.
-    name_of = {name: f"column {name}" if name in columns else name for name in further}
-    columns.update({name_of[name]: pa.array(values) for name, values in further.items()})
-    record = json.dumps({**facts, "columns": name_of})
+    columns.update({name: pa.array(values, pa.string()) for name, values in further.items()})
+    record = json.dumps({**facts, "columns": {name: name for name in further}})
     table = pa.table(columns).replace_schema_metadata({"hashsearch": record})
     buffer = io.BytesIO()
     pa.parquet.write_table(table, buffer)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import GalleryError, GalleryMissing
-from hashsearch.gallery.content import Content, coded_columns
+from hashsearch.gallery.content import LABEL, Content, column_datasets
 from hashsearch.gallery.multi_index import n_offsets
 from hashsearch.gallery.seal import check_seal, damaged
 from hashsearch.gallery.thumbnails import OFFSETS, PICTURES, Thumbnails
@@ -48,7 +48,8 @@ _DTYPES: Mapping[str, tuple[str, ...]] = {
     "mih/places": ("u4",),
     "mih/offsets": ("u4", "u8"),
     "columns/": ("i4",),
-    "values/": ("S",),
+    "values/": ("u1",),
+    "value_offsets/": ("u8",),
     "faiss/": ("u1",),
 }
 """A name that ends in a slash stands for all that begin with it."""
@@ -183,6 +184,7 @@ def _parse(file: BinaryIO, buffer: mmap.mmap, path: Path) -> tuple[Content, Mapp
                 created=attributes["created"],
                 datasets=datasets,
                 thumbnails=Thumbnails.stored(datasets),
+                source=attributes.get("source") or None,
                 path=path,
                 file_bytes=len(buffer),
             )
@@ -207,7 +209,8 @@ def _check_shapes(content: Content, extents: Mapping[str, _Extent], path: Path) 
         **{name: (n_items,) for name in extents if name.startswith("columns/")},
     }
     required = [*_REQUIRED, *(["items/fine"] if content.fine_bits else [])]
-    required += [values for _, values in coded_columns(extents)]
+    for name in content.column_names:
+        required += ["labels/name"] if name == LABEL else [*column_datasets(name)]
     required += [OFFSETS] * (PICTURES in extents)
     for name in required:
         if name not in extents:

@@ -15,7 +15,7 @@ from hashsearch.codes import check_codes, split_codes
 from hashsearch.errors import ArgumentError, EncoderMismatch
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.change import compacted, indexed, merged, selected
-from hashsearch.gallery.content import LABEL, column_datasets, utf8
+from hashsearch.gallery.content import LABEL, utf8
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
@@ -108,6 +108,7 @@ class Gallery:
                 thumbnails=thumbnails,
                 columns=columns,
                 stamps=None,
+                source=None,
                 encoder_fingerprint=encoder_fingerprint,
                 encoder_name=encoder_name,
                 indexes=indexes,
@@ -185,6 +186,11 @@ class Gallery:
     def path(self) -> Path | None:
         """The file that its items come from; None: they were never in one."""
         return self.content.path
+
+    @property
+    def source(self) -> str | None:
+        """The resolved path of the folder or file that it was built from, if it is known."""
+        return self.content.source
 
     def check_encoder(self, fingerprint: str) -> None:
         """Refuse queries of another encoder; codes of two encoders cannot be compared.
@@ -281,8 +287,7 @@ class Gallery:
         keep = np.ones(len(self), bool)
         wanted = {LABEL: labels} if labels is not None else {}
         for name, values in (*wanted.items(), *(where or {}).items()):
-            numbers = content.datasets.get(column_datasets(name)[0], np.full(len(self), -1))
-            keep &= np.isin(numbers, self._value_numbers(name, values))
+            keep &= np.isin(content.numbers(name), self._value_numbers(name, values))
         if ids is not None:
             listed = np.zeros(len(self), bool)
             listed[content.rows_of(ids)] = True

@@ -7,12 +7,12 @@ there once it is committed; of one that was on its way when the process died not
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashsearch.errors import GalleryWriteError
+from hashsearch.errors import GalleryDamaged, GalleryWriteError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Encoded", "Found", "Journal", "resumable"]
 
+_LAYOUT = 1  # of the tables; another is of another release
 _TABLES = """
 create table encoder (fingerprint text);
 create table item (
@@ -83,13 +84,15 @@ class Journal:
         self._path = path
         try:
             self._connection = self._opened(fingerprint)
-        except sqlite3.DatabaseError:
-            # Damaged, as by a crash of the whole machine: it only saves time.
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise self._refused(error) from error
+            # As after a crash of the whole machine; it only saves time.
             self._remove_files()
             try:
                 self._connection = self._opened(fingerprint)
-            except sqlite3.Error as error:
-                raise self._refused(error) from error
+            except sqlite3.Error as again:
+                raise self._refused(again) from again
 
     def _opened(self, fingerprint: str) -> sqlite3.Connection:
         # Thumbnails may be read in another thread, long after the build.
@@ -99,8 +102,14 @@ class Journal:
             connection.execute("pragma locking_mode = exclusive")
             connection.execute("pragma journal_mode = wal")
             connection.execute("pragma synchronous = normal")
-            if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
-                connection.executescript(f"begin; {_TABLES} commit;")
+            (layout,) = connection.execute("pragma user_version").fetchone()
+            if layout != _LAYOUT:
+                # New, or of another release.
+                names = connection.execute("select name from sqlite_master where type = 'table'")
+                drops = "".join(f'drop table "{name}";' for (name,) in names.fetchall())
+                connection.executescript(
+                    f"begin; {drops} {_TABLES} pragma user_version = {_LAYOUT}; commit;"
+                )
             if connection.execute("select fingerprint from encoder").fetchall() != [(fingerprint,)]:
                 connection.execute("begin")
                 connection.execute("delete from encoder")
@@ -114,11 +123,11 @@ class Journal:
 
     def find(self, id_: str) -> Found | None:
         """What it holds of an item, if it does."""
-        row = self._connection.execute(
+        row = self._row(
             "select place, entry, content, code, coalesce(length(picture), 0) "
             "from item where id = ?",
-            (id_,),
-        ).fetchone()
+            id_,
+        )
         if row is None:
             return None
         place, entry, content, code, size = row
@@ -150,13 +159,26 @@ class Journal:
 
     def picture(self, place: int) -> bytes:
         """The thumbnail at a place; empty: it has none."""
-        row = self._connection.execute("select picture from item where place = ?", (place,))
-        picture: bytes | None = row.fetchone()[0]
+        row = self._row("select picture from item where place = ?", place)
+        picture: bytes | None = row[0]
         return picture or b""
 
     def __len__(self) -> int:
         """How many items it holds."""
-        return int(self._connection.execute("select count(*) from item").fetchone()[0])
+        return int(self._row("select count(*) from item")[0])
+
+    def _row(self, query: str, *values: str | int) -> Any:
+        """The one row that a query gives, or None.
+
+        Raises:
+            GalleryDamaged: a part of the file that was not looked at before is damaged.
+        """
+        try:
+            return self._connection.execute(query, values).fetchone()
+        except sqlite3.DatabaseError as error:
+            raise GalleryDamaged(
+                f"{self._path} is damaged ({error}); delete it, and run the same again"
+            ) from error
 
     def close(self) -> None:
         """Leave the file as it is."""
@@ -168,8 +190,13 @@ class Journal:
         self._remove_files()
 
     def _remove_files(self) -> None:
-        for ending in ("", "-wal", "-shm", "-journal"):
-            Path(f"{self._path}{ending}").unlink(missing_ok=True)
+        try:
+            for ending in ("", "-wal", "-shm", "-journal"):
+                Path(f"{self._path}{ending}").unlink(missing_ok=True)
+        except OSError as error:
+            raise GalleryWriteError(
+                f"cannot remove {self._path}: {error.strerror}; remove it, and run it again"
+            ) from error
 
     def _refused(self, error: sqlite3.Error) -> GalleryWriteError:
         return GalleryWriteError(
@@ -179,23 +206,32 @@ class Journal:
 
 
 @contextmanager
-def resumable(path: Path, encoder: Encoder) -> Iterator[Journal]:
+def resumable(path: Path, encoder: Encoder, ending: str = ".encoded") -> Iterator[Journal]:
     """The journal of a gallery file; it stays if the body fails or is stopped.
 
     Args:
         path: of the gallery, whose lock is held (:func:`hashsearch.gallery.writing`).
         encoder: that makes the codes.
+        ending: of the journal's name; whatever is done to a gallery has one of its own.
 
     Raises:
         GalleryWriteError: the folder or the disk refuses it.
     """
-    journal = Journal(path.with_name(f"{path.name}.encoded"), encoder.fingerprint)
+    journal = Journal(path.with_name(f"{path.name}{ending}"), encoder.fingerprint)
     try:
         yield journal
     except BaseException:
+        with suppress(GalleryDamaged):
+            if not len(journal):
+                journal.remove()
         journal.close()
         raise
     journal.remove()
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file is no database, or no whole one; others are locks, disks and folders."""
+    return type(error) is sqlite3.DatabaseError
 
 
 def _bytes(stamp: int) -> bytes:

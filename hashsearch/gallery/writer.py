@@ -50,6 +50,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Writer]:
             stack.enter_context(locked(target))
         except OSError as error:
             raise _refused(path, error) from None
+        _check_may_be_replaced(target)
         yield Writer(target)
 
 
@@ -162,6 +163,7 @@ def _write(file: BinaryIO, content: Content) -> None:
         hdf5.attrs["encoder_fingerprint"] = content.encoder_fingerprint or ""
         hdf5.attrs["encoder_name"] = content.encoder_name or ""
         hdf5.attrs["created"] = content.created
+        hdf5.attrs["source"] = content.source or ""
         thumbnails = content.thumbnails
         names = {*content.datasets} - {PICTURES, OFFSETS}
         if thumbnails is not None and thumbnails.nbytes:

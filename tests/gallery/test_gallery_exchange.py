@@ -53,7 +53,7 @@ def facts(gallery: Gallery) -> list[Any]:
         {},
         {"labels": ["Bag", None, "Coat", None]},
         {"labels": [*"aabb"], "paths": [*"123", None]},
-        {"columns": {"price / EUR": ["1", None, "2", "2"], "id": [*"wxyz"], "né": [*"aaaa"]}},
+        {"columns": {"price / EUR": ["1", None, "2", "2"], ".": [*"wxyz"], "né%2F": [*"aaaa"]}},
     ],
 )
 def test_what_is_exported_comes_back(tmp_path: Path, name: str, columns: dict[str, Any]) -> None:
