@@ -316,6 +316,10 @@ def _session(
     options.log_severity_level = 4
     if threads:
         options.intra_op_num_threads = threads
+    # Its threads wait for the next batch without turning: others read images meanwhile. Without
+    # this, mobilenet_v3_small encoded photos of 1,000 x 1,000 pixels on 2 cores at 240/s, with it
+    # at 265 to 290; the network alone is as fast.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Else the bytes themselves may choose another format than the one that is checked.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:

@@ -53,7 +53,7 @@ _ENCODER = "fashion-mnist"
 _KILLED_ITEMS = 4_000
 _LONGEST = 2.5  # seconds until a build is killed
 _PHOTO_SIDE = 1_000
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 def kills(count: int, *, seed: int = 0, folder: Path | None = None) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def _main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--items", default="1m", help="for the memory; empty: leave it out")
-    parser.add_argument("--photos", type=int, default=300, help="for the reading")
+    parser.add_argument("--photos", type=int, default=1500, help="for the reading")
     parser.add_argument("--folder", type=Path, help="for files and galleries meanwhile")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     options = parser.parse_args()
