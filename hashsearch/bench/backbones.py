@@ -1,6 +1,6 @@
 """How fast the usual backbones turn photos into codes, and how large they are.
 
-``python -m hashsearch.bench.backbones --out FOLDER`` makes each of them with random weights, writes
+``python -m hashsearch.bench.backbones`` makes each of them with random weights, writes
 it as an encoder, and times it in ONNX Runtime on all cores, from pixels to codes, beside torch. The
 two take turns, so that whatever else the machine does hits both.
 """
@@ -19,7 +19,6 @@ import numpy as np
 from hashsearch.bench.machine import describe_machine
 from hashsearch.datasets.photo_set import photo_preprocessing
 from hashsearch.encoder import Encoder
-from hashsearch.files import make_folder
 from hashsearch.gallery.threads import usable_cores
 from hashsearch.training.untrained import UntrainedNetwork
 
@@ -120,7 +119,7 @@ def _main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=5.0, help="to measure each for [%(default)s]"
     )
-    parser.add_argument("--out", type=Path, help="folder for backbones.json")
+    parser.add_argument("--out", type=Path, help="JSON file of the figures")
     options = parser.parse_args()
     settings = {"size": options.size, "batch": options.batch, "seconds": options.seconds}
     report = {
@@ -131,9 +130,7 @@ def _main() -> None:
         "records": measure(options.backbones.split(","), **settings),
     }
     if options.out:
-        make_folder(options.out)
-        text = json.dumps(report, indent=1) + "\n"
-        (options.out / "backbones.json").write_text(text, encoding="utf-8")
+        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     for line in lines(report):
         print(line)  # noqa: T201 - its report
 

@@ -27,12 +27,18 @@ def test_each_backbone_is_timed_and_weighed() -> None:
 def test_the_report_is_a_file_and_a_table(tmp_path: Path) -> None:
     line = "--backbones lenet --size 32 --batch 2 --seconds 0 --out"
     done = subprocess.run(
-        [sys.executable, "-m", "hashsearch.bench.backbones", *line.split(), tmp_path / "new"],
+        [
+            sys.executable,
+            "-m",
+            "hashsearch.bench.backbones",
+            *line.split(),
+            tmp_path / "figures.json",
+        ],
         capture_output=True,
         text=True,
         check=True,
     )
-    report = json.loads((tmp_path / "new" / "backbones.json").read_text())
+    report = json.loads((tmp_path / "figures.json").read_text())
     assert (report["size"], report["batch"], report["n_bits"], report["fine_bits"]) == (
         32,
         2,
