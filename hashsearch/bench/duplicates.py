@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hashsearch.bench.growth import exponents, lines
-from hashsearch.bench.machine import describe_machine, held_from_now, peak_memory
+from hashsearch.bench.growth import tell
+from hashsearch.bench.machine import held_from_now, peak_memory
 from hashsearch.bench.scale import Originals, copy_codes, parse_scale, uniform_codes
 from hashsearch.datasets import fashion_mnist
 from hashsearch.encoder import Encoder
@@ -119,18 +119,7 @@ def _main() -> None:
     distances = [int(text) for text in options.distances.split(",")]
     kinds = options.kinds.split(",")
     records = duplicates_growth(sizes, distances, kinds)
-    report = {
-        "machine": describe_machine(),
-        "records": records,
-        "exponents": {
-            kind: exponents(record for record in records if record["codes"] == kind)
-            for kind in kinds
-        },
-    }
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in lines(report):
-        print(line)  # noqa: T201 - its report
+    tell(records, kinds, options.out)
 
 
 if __name__ == "__main__":

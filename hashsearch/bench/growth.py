@@ -40,7 +40,7 @@ from hashsearch.gallery.faiss_indexes import readable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["drawn_codes", "exponents", "growth", "lines"]
+__all__ = ["drawn_codes", "exponents", "growth", "lines", "tell"]
 
 _MODULE = "hashsearch.bench.growth"
 _KINDS = ("learned", "uniform", "uniform-48", "uniform-64", "uniform-128")
@@ -279,6 +279,28 @@ def _by_faiss(codes_path: Path, path: Path, n_bits: int) -> dict[str, Any]:
     return medians
 
 
+def tell(records: Sequence[dict[str, Any]], kinds: Sequence[str], out: Path | None) -> None:
+    """Print what was measured, with its exponents, and write it to a JSON file.
+
+    Args:
+        records: with ``codes``, ``items`` and figures.
+        kinds: of codes.
+        out: the file; None: none.
+    """
+    report = {
+        "machine": describe_machine(),
+        "records": records,
+        "exponents": {
+            kind: exponents(record for record in records if record["codes"] == kind)
+            for kind in kinds
+        },
+    }
+    if out:
+        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for line in lines(report):
+        print(line)  # noqa: T201 - its report
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description=__doc__)
     parser.add_argument("--sizes", default="1k,10k,100k,1m,10m")
@@ -297,18 +319,7 @@ def _main() -> None:
     sizes = [parse_scale(text) for text in options.sizes.split(",")]
     kinds = options.kinds.split(",")
     records = growth(sizes, kinds, folder=options.folder)
-    report = {
-        "machine": describe_machine(),
-        "records": records,
-        "exponents": {
-            kind: exponents(record for record in records if record["codes"] == kind)
-            for kind in kinds
-        },
-    }
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in lines(report):
-        print(line)  # noqa: T201 - its report
+    tell(records, kinds, options.out)
 
 
 if __name__ == "__main__":

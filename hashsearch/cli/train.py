@@ -211,9 +211,10 @@ def train(
     photos.
     """
     from hashsearch import console
+    from hashsearch.gallery.threads import usable_cores
 
     with extra("train"):
-        from hashsearch.training.feed import Reading, usable_cores
+        from hashsearch.training.feed import Reading
         from hashsearch.training.plan import plan_for, plan_for_photos
         from hashsearch.training.run import train_encoder, train_on_photos
 

@@ -6,7 +6,6 @@ for, whatever the number of processes, and the views of an image are made by the
 
 from __future__ import annotations
 
-import os
 import signal
 import warnings
 from abc import ABC, abstractmethod
@@ -27,20 +26,12 @@ if TYPE_CHECKING:
 
     from hashsearch.datasets.training_set import TrainingSet
 
-__all__ = ["Batch", "Feed", "Reading", "feed_of", "readers_watched", "usable_cores"]
+__all__ = ["Batch", "Feed", "Reading", "feed_of", "readers_watched"]
 
 Rows = npt.NDArray[np.int64]
 _T = TypeVar("_T")
 
 _AT_ONCE = 64  # photos a batch where nothing else says how many
-
-
-def usable_cores() -> int:
-    """How many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
