@@ -206,9 +206,19 @@ class TrainingDisplay:
         self._bar = bar
         self._epochs = epochs
         self._task = bar.add_task("training", total=None)
+        self._begun = False
 
     def step(self, report: StepReport) -> None:
         """Show the terms of the loss, and how often the discriminator is right."""
+        if self._bar.disable and not self._begun:
+            # An epoch may take an hour, and a file has no bar.
+            self._bar.console.print(
+                f"Training: epoch {report.epoch} of {self._epochs}, {report.steps:,} steps each; "
+                "one that is done gets a line",
+                highlight=False,
+                soft_wrap=True,
+            )
+        self._begun = True
         self._bar.update(
             self._task,
             description=f"epoch {report.epoch}/{self._epochs}  "

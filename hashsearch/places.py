@@ -86,7 +86,8 @@ def check_replaceable(path: Path, photos: Path | None) -> None:
         other = now if all(own) else str(Path(strange).parent) if strange else "another source"
     if other != now:
         raise ArgumentError(
-            f"{path} holds images of {other}; give the new gallery a name of its own with --name"
+            f"{path} holds images of {other}; give the new gallery a name of its own with --name "
+            "(in bench, --gallery)"
         )
 
 

@@ -361,3 +361,10 @@ def test_a_file_that_is_missing_is_told(tmp_path: Path, name: str) -> None:
 def test_another_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"shop\.txt is no catalogue .* \.csv, \.tsv, \.parquet"):
         read_catalogue_file(table(tmp_path, FULL, "shop.txt"))
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_the_first_line_says_what_parts_the_values(tmp_path: Path, mark: str) -> None:
+    lines = [mark.join(line) for line in (["image", "price"], ["a.jpg", "1"])]
+    (item,) = read_catalogue_file(table(tmp_path, "\n".join(lines) + "\n")).items
+    assert (item.id, item.columns) == ("a.jpg", {"price": "1"})

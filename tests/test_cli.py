@@ -58,7 +58,10 @@ def test_a_folder_becomes_a_gallery(
     monkeypatch.chdir(tmp_path)
     built = run("build-index", photos, "-e", encoder_file)
     assert built.status == 0
-    assert built.out == "indexes/photos.h5: 16 items. Try `hashsearch query IMAGE`.\n"
+    assert built.out == (
+        f"indexes/photos.h5: 16 items, by the encoder {encoder_file}. "
+        "Try `hashsearch query IMAGE`.\n"
+    )
     assert sorted(files(tmp_path)) == ["indexes/photos.h5"]
     gallery = Gallery.open("indexes/photos.h5")
     assert sorted(gallery.ids()) == sorted(
@@ -775,7 +778,7 @@ def test_a_build_that_is_interrupted_says_so_and_leaves_nothing(
     assert process.returncode == 1
     assert out == ""
     # The terminal has written ^C: the message begins on a line of its own.
-    assert err.startswith("\nStopped; nothing is half-written. A build ")
+    assert err.startswith("\nStopped; nothing is half-written. The same command ")
     assert err.count("\n") == 2
     left = files(shop / "indexes")
     left.pop(f"{name}.h5.encoded", None)  # from which the same command goes on, if there is any
@@ -885,10 +888,11 @@ def test_training_stops_and_goes_on_and_makes_an_encoder(
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     signal.signal(signal.SIGINT, before)
     assert process.stderr is not None
-    epoch = process.stderr.readline().rstrip("\n")
+    begun, epoch = (process.stderr.readline().rstrip("\n") for _ in range(2))
     process.send_signal(signal.SIGINT)
     told = process.communicate()[1].strip()
     assert process.returncode == 1
+    assert begun.startswith("Training: epoch 1 of 1, ")
     assert epoch.startswith("epoch 1/1  ")
     assert told.startswith("Stopped; nothing is half-written. ")
     assert names() == ["own.onnx.checkpoint"]
@@ -931,8 +935,9 @@ def test_what_is_fitted_becomes_an_encoder_like_any_other(
     Path("own.onnx.checkpoint").touch()
     done = run("train", "--out", "own.onnx", "--data-dir", idx_files, *line.split())
     assert done.status == 0
-    assert done.err.startswith(f"epoch {epochs}/{epochs}  {''.join(terms)} ")
-    assert done.err.count("\n") == 1
+    begun, epoch = done.err.splitlines()
+    assert begun.startswith(f"Training: epoch 1 of {epochs}, ")
+    assert epoch.startswith(f"epoch {epochs}/{epochs}  {''.join(terms)} ")
     assert re.match(rf"own\.onnx: validation mAP [01]\.\d{{4}} \(epoch {epochs}\)", done.out)
     assert names() == ["own.onnx", "own.onnx.checkpoint"]
     record = Encoder.load("own.onnx").record

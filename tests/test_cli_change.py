@@ -275,3 +275,12 @@ def test_options_that_do_not_go_together(
     refused = run("build-index", *arguments)
     assert refused.status == 2
     assert message in refused.error
+
+
+def test_ids_that_are_gone_can_be_passed_over(shop: Path, run: Any) -> None:
+    (shop / "sold.txt").write_text("dark/0.png\nlong gone\n")
+    refused = run("remove", "--ids-file", "sold.txt")
+    assert refused.status == 1
+    assert "1 of 2 ids are not in the gallery" in refused.error
+    done = run("remove", "--ids-file", "sold.txt", "--ignore-missing", "--json")
+    assert (done.json["removed"], done.json["items"]) == (1, SIZE - 1)

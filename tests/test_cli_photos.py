@@ -35,11 +35,12 @@ def test_photos_are_trained_on_and_found(run: Any, colours: Path) -> None:
     done = run(*line.split(), *options.split(), "--precision", "float32")
     assert done.status == 0
     assert "Try `hashsearch build-index shop --encoder own.onnx`." in done.out
-    *epochs, skipped, count, left_out = done.err.splitlines()
+    begun, *epochs, skipped, count, left_out = done.err.splitlines()
+    assert begun.startswith("Training: epoch 1 of 2, ")
     assert [epoch.split()[1] for epoch in epochs] == ["1/2", "2/2"]
     assert skipped.startswith("Skipped ")
     assert "shop/coats/bad.jpg is not an image" in skipped
-    assert count == "Images that could not be read: 1."
+    assert count == "Images that could not be read: 1; all are in own.skipped.csv."
     assert left_out == "Images left out, of which same-type has nothing to compare: 1."
     record = Encoder.load("own.onnx").record
     assert (record.dataset, record.class_names) == ("shop", ("coats", "hats"))

@@ -56,8 +56,8 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         _fail("this needs more memory than there is; do it with fewer items at once", status=1)
     except (click.Abort, KeyboardInterrupt):
         click.echo(
-            "Stopped; nothing is half-written. A build or a training goes on where it was when the "
-            "same command is given again.",
+            "Stopped; nothing is half-written. The same command goes on after the last batch of a "
+            "build, or the last epoch of a training, that was done.",
             err=True,
         )
         sys.exit(1)

@@ -66,8 +66,9 @@ __all__ = ["bench"]
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Bring the gallery of this data up to date (what build-index takes; --gallery names it), "
-    "and measure how good its codes are by the data's own split.",
+    help="Bring the gallery of this data up to date, as build-index --update does (--gallery names "
+    "it), and measure how good its codes are: by the data's own split, or with queries drawn from "
+    "it.",
 )
 @click.option(
     "--neighbours",
@@ -244,17 +245,26 @@ def _bench_data(
     import json
 
     from hashsearch import console
-    from hashsearch.bench.catalogue import catalogue_table, measure_catalogue
+    from hashsearch.bench.catalogue import catalogue_table, check_rule, measure_catalogue
     from hashsearch.bench.machine import describe_machine
     from hashsearch.datasets.neighbours import NeighbourRule
     from hashsearch.files import check_writable, write_atomically
     from hashsearch.gallery.build import build_file
-    from hashsearch.places import encoder_of, encoder_to_build, gallery_path, source_of
+    from hashsearch.places import (
+        check_replaceable,
+        encoder_of,
+        encoder_to_build,
+        gallery_path,
+        source_of,
+    )
 
     rule = NeighbourRule.parse(neighbours)
     record = folder / "data.json"
+    check_rule(catalogue, rule)
     check_writable(record)
     path = gallery_path(name, indexes)
+    # To measure must not take from a gallery what was added to it.
+    check_replaceable(path, data)
     with listing_skipped(path), console.progress("encoding", len(catalogue.items)) as advance:
         built = build_file(
             path,
@@ -268,11 +278,13 @@ def _bench_data(
         )
     tell_notes(catalogue)
     skipped = tell_skipped(path, built.skipped)
+    trained = encoder_of(built.gallery, encoder).record
     measured = measure_catalogue(
         built.gallery,
         catalogue,
         rule,
-        trained_on=encoder_of(built.gallery, encoder).record.dataset,
+        trained_on=trained.dataset,
+        trained_part=str(trained.training.get("part", "")),
         radius=radius,
         seed=seed,
     )

@@ -27,6 +27,7 @@ from hashsearch.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from hashsearch.gallery import Gallery
     from hashsearch.gallery.build import Skipped
 
 __all__ = ["add", "build_index", "default_name", "listing_skipped", "tell_skipped"]
@@ -52,8 +53,8 @@ _strict_option = click.option(
     "-e",
     default=SAMPLE_NAME,
     show_default=True,
-    help="Name of an encoder that ships, or path of an .onnx file; with --codes: the one that "
-    "made them [default: as exported].",
+    help="Name of an encoder that ships, or path of an .onnx file; with --update: that of the "
+    "gallery, unless told; with --codes: the one that made them [default: as exported].",
 )
 @click.option(
     "--codes",
@@ -71,8 +72,9 @@ _strict_option = click.option(
 @click.option(
     "--update",
     is_flag=True,
-    help="Encode only what is new or has changed since the gallery was written (by size and time "
-    "of the last change), and drop what is gone.",
+    help="Make the gallery what PHOTOS is now, but encode only what is new or has changed (by "
+    "path, size and time, then by content), by the encoder that it was built with. What `remove` "
+    "took comes back, and what `add` brought goes.",
 )
 @click.option(
     "--checksum",
@@ -162,10 +164,12 @@ def build_index(
             on_progress=advance,
         )
     tell_notes(catalogue)
+    if before := len(result.gallery) - result.encoded if not update else 0:
+        click.echo(f"{before:,} of the images were encoded before it was stopped.", err=True)
     counts = {name: getattr(result, name) for name in ("added", "changed", "removed")}
     _tell_built(
         path,
-        len(result.gallery),
+        result.gallery,
         changes=counts if update else None,
         skipped=tell_skipped(path, result.skipped),
         indexes=indexes,
@@ -199,17 +203,15 @@ def _import(
     )
     path = gallery_path(name, indexes)
     imported.save(path)
-    searchable = imported.encoder_fingerprint is not None
-    _tell_built(path, len(imported), searchable=searchable, indexes=indexes, as_json=as_json)
+    _tell_built(path, imported, indexes=indexes, as_json=as_json)
 
 
 def _tell_built(
     path: Path,
-    n_items: int,
+    built: Gallery,
     *,
     indexes: Path,
     as_json: bool,
-    searchable: bool = True,
     changes: dict[str, int] | None = None,
     skipped: Sequence[dict[str, Any]] = (),
 ) -> None:
@@ -217,15 +219,16 @@ def _tell_built(
 
     if as_json:
         print_json(
-            {"gallery": str(path), "items": n_items, **(changes or {}), "skipped": [*skipped]}
+            {"gallery": str(path), "items": len(built), **(changes or {}), "skipped": [*skipped]}
         )
     else:
         said = "".join(f", {count:,} {what}" for what, count in (changes or {}).items())
         said += f", {len(skipped):,} skipped" if skipped else ""
+        said += f", by the encoder {built.encoder_name}" if built.encoder_name else ""
         hint = f"Try `hashsearch query IMAGE{_option_to_find(path, indexes)}`."
-        if not searchable:
+        if built.encoder_fingerprint is None:
             hint = "To search it by photo, build it with --encoder: the one that made its codes."
-        click.echo(console.printable(f"{path}: {n_items:,} items{said}. {hint}"))
+        click.echo(console.printable(f"{path}: {len(built):,} items{said}. {hint}"))
     if skipped:
         click.get_current_context().exit(1)
 

@@ -25,6 +25,9 @@ __all__ = ["compact", "export", "info", "remove", "verify"]
     type=click.Path(path_type=Path),
     help="A file of further ids, one a line.",
 )
+@click.option(
+    "--ignore-missing", is_flag=True, help="Pass over ids that the gallery does not have."
+)
 @gallery_option
 @indexes_option
 @json_option
@@ -32,11 +35,15 @@ def remove(
     *,
     ids: tuple[str, ...],
     ids_file: Path | None,
+    ignore_missing: bool,
     gallery: str | None,
     indexes: Path,
     as_json: bool,
 ) -> None:
-    """Remove the items IDS from a gallery: all of them, or none if one is not there."""
+    """Remove the items IDS from a gallery: all of them, or none if one is not there.
+
+    An update by `hashsearch build-index --update` brings them back if their images are still there.
+    """
     from hashsearch.datasets.ids import read_ids
     from hashsearch.gallery import changing
     from hashsearch.places import find_gallery
@@ -46,6 +53,8 @@ def remove(
         raise click.UsageError("give ids, or a file of them with --ids-file")
     path = find_gallery(gallery, indexes)
     with changing(path) as (opened, writer):
+        if ignore_missing:
+            unwanted = opened.ids(opened.content.rows_of(unwanted, strict=False))
         changed = opened.without(unwanted)
         writer.write(changed.indexed(opened.chosen_indexes))
     tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)

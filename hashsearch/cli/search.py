@@ -93,7 +93,8 @@ _AT_ONCE = 256  # images that the network is given
 @click.option(
     "--copy-to",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Copy the files of the matches into this folder, a folder in it for each query.",
+    help="Copy the files of the matches into this empty folder; of several queries, into a folder "
+    "in it for each.",
 )
 @indexes_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV, one line a match.")
@@ -131,8 +132,11 @@ def query(
     from hashsearch.places import encoder_of
 
     _check_usage(images or images_file or ids, sheet, as_csv=as_csv, as_json=as_json)
+    if copy_to is not None and copy_to.exists() and any(copy_to.iterdir()):
+        raise ArgumentError(f"{copy_to} is not empty; name another folder with --copy-to")
     whole = open_gallery(gallery, indexes)
     _check_columns(whole, shown)
+    shown = tuple(name for name in shown if name != "label")  # it is shown in any case
     conditions = _conditions([*where, *(f"label={label}" for label in labels)])
     opened = _narrowed(whole, conditions, only, without)
     asked = _Asked(keep_pictures=sheet is not None)
@@ -302,7 +306,7 @@ def _conditions(where: Sequence[str]) -> dict[str, list[str]]:
 def _check_columns(gallery: Gallery, names: Sequence[str]) -> None:
     known = ["path", *(name for name in gallery.column_names if name != "label")]
     for name in names:
-        if name not in known:
+        if name not in known and name != "label":
             raise click.UsageError(f"--show: no column {name!r}; there are {', '.join(known)}")
 
 
@@ -323,8 +327,6 @@ def _copy(folder: Path, names: Sequence[str], matches: Sequence[Matches]) -> boo
     from hashsearch import console
     from hashsearch.files import copy_file
 
-    if folder.exists() and any(folder.iterdir()):
-        raise ArgumentError(f"{folder} is not empty; name another folder with --copy-to")
     complete = True
     copied = 0
     for place, (name, found) in enumerate(zip(names, matches, strict=True), 1):

@@ -250,6 +250,8 @@ def train(
     if photos:
         photo_plan = plan_for_photos(objective, **options)
         catalogue = open_items(Path(data), source, columns)
+        # Before hours of training: what was taken for what may not be what was meant.
+        tell_notes(catalogue)
         with console.training(photo_plan.total_epochs) as display:
             trained = train_on_photos(
                 photo_plan,
@@ -261,7 +263,6 @@ def train(
                 on_step=display.step,
                 on_epoch=display.epoch,
             )
-        tell_notes(catalogue)
     else:
         plan = plan_for(objective, **options)
         images = _fashion_mnist(data_dir, download=download)
@@ -276,7 +277,9 @@ def train(
                 on_step=display.step,
                 on_epoch=display.epoch,
             )
-    _tell(trained, [shlex.quote(data)] if photos else [])
+    roles = [part for column in columns for part in ("--column", column)]
+    kind = ["--source", source] if source else []
+    _tell(trained, [data, *kind, *roles] if photos else [])
 
 
 def _fashion_mnist(data_dir: Path | None, *, download: bool) -> ImageSet:
@@ -297,11 +300,18 @@ def _fashion_mnist(data_dir: Path | None, *, download: bool) -> ImageSet:
 def _tell(trained: Trained, shown: Sequence[str]) -> None:
     """What was made; on standard error what was not learnt from."""
     from hashsearch import console
+    from hashsearch.files import write_csv
 
     for reason in itertools.islice(trained.skipped.values(), _TOLD):
         click.echo(console.printable(f"Skipped {reason}"), err=True)
+    listing = trained.path.with_suffix(".skipped.csv")
+    listing.unlink(missing_ok=True)
     if trained.skipped:
-        click.echo(f"Images that could not be read: {len(trained.skipped)}.", err=True)
+        write_csv(listing, ("id", "reason"), trained.skipped.items())
+        click.echo(
+            f"Images that could not be read: {len(trained.skipped):,}; all are in {listing}.",
+            err=True,
+        )
     if trained.left_out:
         click.echo(
             f"Images left out, of which {trained.record.neighbour_rule} has nothing to compare: "
@@ -309,7 +319,7 @@ def _tell(trained: Trained, shown: Sequence[str]) -> None:
             err=True,
         )
     done = trained.record.training
-    command = " ".join(["hashsearch build-index", *shown, f"--encoder {trained.path}"])
+    command = shlex.join(["hashsearch", "build-index", *shown, "--encoder", str(trained.path)])
     click.echo(
         f"{trained.path}: validation mAP {trained.best.validation_map:.4f} (epoch "
         f"{trained.best.epoch}), trained in {_duration(trained.seconds)} ({done['device']}, "

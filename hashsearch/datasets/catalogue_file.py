@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,9 +67,9 @@ class _Table:
 def read_catalogue_file(path: Path, columns: Mapping[str, str] | None = None) -> Catalogue:
     """The items of a table, one a row, in its order.
 
-    CSV and TSV are UTF-8 text whose first line names the columns; values that hold the comma
-    (in TSV, the tab), a quote or the end of a line stand in quotes; empty lines are passed
-    over. Parquet needs pyarrow.
+    CSV and TSV are UTF-8 text whose first line names the columns, with commas, semicolons or tabs
+    between; values that hold the same, a quote or the end of a line stand in quotes; empty lines
+    are passed over. Parquet needs pyarrow.
 
     What the columns say, by role:
 
@@ -198,7 +199,7 @@ def _places(table: _Table, columns: Mapping[str, str]) -> dict[str, int]:
         usual = DEFAULT_COLUMNS["image"]
         raise DatasetError(
             f"{table.path}{table.header_at}: no column is called {' or '.join(usual)}; say "
-            f"which one names the image files, of its columns: {there}"
+            f"which one names the image files with --column image=NAME, of its columns: {there}"
         )
     _check_readable(table, place_of)
     return place_of
@@ -224,9 +225,17 @@ def _open(path: Path) -> _Table:
     line, header, records = read_table(
         path,
         mend_empty="name its columns in the first line, and write an item a line under it",
-        delimiter="\t" if ending == ".tsv" else ",",
+        delimiter="\t" if ending == ".tsv" else _delimiter(path),
     )
     return _Table(path, f", line {line}", [name.strip() for name in header], "line", records)
+
+
+def _delimiter(path: Path) -> str:
+    """What parts the names in the first line of a CSV file; spreadsheets may write semicolons."""
+    with suppress(OSError, UnicodeDecodeError), path.open(encoding="utf-8-sig") as file:
+        first = file.readline()
+        return max(",;\t", key=first.count)
+    return ","  # whoever reads it says what is wrong
 
 
 def _open_parquet(path: Path) -> _Table:

@@ -47,7 +47,7 @@ def _of_width(
 ) -> Iterator[tuple[int, list[str]]]:
     for line, record in records:
         if len(record) != width:
-            name = {",": "comma", "\t": "tab"}[delimiter]
+            name = {",": "comma", ";": "semicolon", "\t": "tab"}[delimiter]
             raise wrong(
                 path,
                 line,

@@ -20,6 +20,7 @@ __all__ = ["SUFFIXES", "folder_items", "read_folder"]
 
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"}
+    | {".heic", ".heif"}  # photos, too: whoever reads them says that they must be saved otherwise
 )
 """Files with other endings are passed over."""
 

@@ -151,6 +151,10 @@ class NeighbourRule:
         if not self.known(facts).any():
             others = [name for name, known in _KNOWN.items() if known(facts).any()]
             mend = f"take {' or '.join(others)}" if others else "give some"
+            if self.name == "same-item":
+                mend += (
+                    ", or say with --column item=NAME which column of a catalogue names articles"
+                )
             raise DatasetError(f"{what} says nothing that {self} compares; {mend}")
 
 

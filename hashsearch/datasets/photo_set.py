@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["PhotoParts", "PhotoSet", "photo_parts", "photo_preprocessing"]
 
 _SHARE = 0.1
+_LOOKED_AT = 2000  # photos, of which some two ought to be neighbours
 _MOST = 5000
 _RESIZE = 256 / 224  # short side over the crop, as torchvision's classifiers are evaluated
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
@@ -173,7 +174,26 @@ def photo_parts(
             f"{catalogue.name} has photos of one type alone to train on "
             f"({class_names[facts.types[rows[0]]]}); give at least two types"
         )
+    _check_neighbours(facts[rows], rule, catalogue.name)
     return PhotoParts(whole.subset(rows), whole.subset(held), part, int((~known).sum()))
+
+
+def _check_neighbours(facts: Facts, rule: NeighbourRule, name: str) -> None:
+    """Refuse, before hours of it, a training in which no image has a neighbour."""
+    if rule.name == "shared-attributes":
+        rows = np.random.default_rng(0).permutation(len(facts))[:_LOOKED_AT]
+        found = rule.relevance(facts[rows], facts[rows])
+        np.fill_diagonal(found, val=False)
+        if not found.any():
+            raise DatasetError(
+                f"{name}: of {len(rows):,} training photos no two are neighbours by {rule}; lower "
+                "the number"
+            )
+    elif rule.name == "same-item" and len(np.unique(facts.items)) == len(facts):
+        raise DatasetError(
+            f"{name}: no two training photos show one article, so {rule} has nothing to learn; "
+            "take --neighbours same-type, or give it without the split"
+        )
 
 
 def _names(named: Iterator[Sequence[str | None]]) -> tuple[str, ...]:

@@ -141,9 +141,7 @@ class _ReadFeed(Feed):
     ) -> None:
         self.images, self.device, self.skipped = images, device, skipped
         self.asked = _Asked()
-        with warnings.catch_warnings():
-            # More processes than cores are the caller's choice: files may lie on a slow disk.
-            warnings.simplefilter("ignore")
+        with _unwarned():
             self.loader: DataLoader[Any] = DataLoader(
                 _Reader(images),
                 batch_size=None,
@@ -158,7 +156,9 @@ class _ReadFeed(Feed):
 
     def batches(self, asked: Sequence[Rows]) -> Iterator[Batch]:
         self.asked.batches = asked
-        for rows, pixels, skipped in self.loader:
+        with _unwarned():  # of the processes, which are started here
+            read = iter(self.loader)
+        for rows, pixels, skipped in read:
             self.skipped.update(skipped)
             yield Batch(rows, pixels.to(self.device))
 
@@ -197,6 +197,14 @@ class _Reader(Dataset[Any]):
             return np.empty(0, np.int64), torch.empty(0, dtype=torch.uint8), skipped
         # A tensor goes from process to process in shared memory, an array through a pipe.
         return np.array(kept, np.int64), torch.from_numpy(np.stack(pixels)), skipped
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """More processes than cores are the caller's choice: files may lie on a slow disk."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _as_it_is(batch: _T) -> _T:

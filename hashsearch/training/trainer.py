@@ -346,6 +346,12 @@ class _Run:
         told = [self._backward(batch, generator) for batch in batches if len(batch.rows) > 1]
         if not told:
             return {}, None
+        if len(told) < self.plan.accumulate:
+            # Some batch could not be read: the mean is of those that could.
+            for group in self.optimiser.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad *= self.plan.accumulate / len(told)
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimiser.step()
         self.schedule.step()

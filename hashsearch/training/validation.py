@@ -45,7 +45,7 @@ def validation_queries(facts: Facts, rule: NeighbourRule = _SAME_TYPE) -> npt.ND
         what = "no two of one type" if rule == _SAME_TYPE else f"no two neighbours by {rule}"
         raise TrainingError(
             f"{len(facts)} validation images with {what} cannot choose the best epoch; give more "
-            "of them"
+            "of them, or another rule with --neighbours"
         )
     return queries
 
@@ -65,11 +65,17 @@ def validation_map(
         rule: which images are relevant to each other.
 
     Returns:
-        The mean over the queries that have a relevant image; 0 where none has.
+        The mean over the queries that have a relevant image.
+
+    Raises:
+        TrainingError: none has.
     """
     codes = pack_bits(bits)
     relevant = rule.relevance(facts[np.flatnonzero(queries)], facts[np.flatnonzero(~queries)])
     if not relevant.any():
-        return 0.0
+        raise TrainingError(
+            f"of {len(facts)} validation images that can be read no two are neighbours by {rule}; "
+            "mend the files, or give more of them"
+        )
     distance = hamming_distance(codes[queries], codes[~queries])
     return mean_average_precision(distance, relevant).value

@@ -97,10 +97,44 @@ def test_without_queries_of_its_own_some_are_drawn(
     splits: tuple[str | None, ...], protocol: str, pool: int
 ) -> None:
     catalogue, gallery = made(120, splits)
-    result = measure_catalogue(gallery, catalogue, NeighbourRule(), trained_on="made")
+    result = measure_catalogue(
+        gallery, catalogue, NeighbourRule(), trained_on="made", trained_part="official"
+    )
     assert result["protocol"] == protocol
     assert result["queries"] + result["items"] == pool
     assert result["leaks"] == (protocol == "own-split")
+
+
+@pytest.mark.parametrize(
+    ("part", "leaks"),
+    [("official", False), ("official train, held out", False), ("held out", True)],
+)
+def test_a_split_that_training_did_not_keep_leaks(part: str, leaks: bool) -> None:
+    catalogue, gallery = made(120, ("train", "query", "gallery"))
+    rule = NeighbourRule()
+    result = measure_catalogue(gallery, catalogue, rule, trained_on="made", trained_part=part)
+    assert result["leaks"] == leaks
+    assert not measure_catalogue(gallery, catalogue, rule, trained_on="other")["leaks"]
+
+
+def test_a_measurement_takes_nothing_from_a_gallery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Any, photos: Path, encoder_file: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_kaggle_styles(tmp_path / "more")
+    assert run("build-index", photos, "-e", encoder_file).status == 0
+    assert run("add", "more", "-g", "photos").status == 0
+    before = len(Gallery.open("indexes/photos.h5"))
+    refused = run("bench", "--data", photos)
+    assert refused.status == 1
+    assert "holds images of" in refused.error
+    assert len(Gallery.open("indexes/photos.h5")) == before
+    refused = run("bench", "--data", photos, "--gallery", "new", "--neighbours", "same-item")
+    assert (
+        "says nothing that same-item compares; take same-type, or say with --column item=NAME"
+        in (refused.error)
+    )
+    assert not (tmp_path / "indexes" / "new.h5").exists()
 
 
 def test_what_nobody_says_cannot_be_compared() -> None:

@@ -20,9 +20,11 @@ from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.datasets.photo_set import PhotoSet, photo_parts, photo_preprocessing
 from hashsearch.encoder import Encoder
 from hashsearch.errors import ArgumentError, DatasetError, TrainingError
+from hashsearch.training import trainer
 from hashsearch.training.feed import Reading
 from hashsearch.training.network import HashNetwork
 from hashsearch.training.objectives import OBJECTIVES
+from hashsearch.training.objectives.instance import instance_discrimination
 from hashsearch.training.plan import TrainingPlan, plan_for_photos
 from hashsearch.training.run import default_image_size, train_on_photos
 from hashsearch.training.trainer import TrainedNetwork, train
@@ -572,3 +574,114 @@ def test_the_backbone_learns_at_its_own_rate(shop: Catalogue) -> None:
     full, slow = moved(1.0), moved(0.1)
     assert slow[0] == pytest.approx(0.1 * full[0], rel=0.1)
     assert slow[1] == pytest.approx(full[1], rel=0.1)
+
+
+# --- what decides the result -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label": "coat"},
+        {"key": "another"},
+        {"attributes": ("red",)},
+        {"box": (0, 0, 9, 9)},
+    ],
+)
+def test_what_is_known_of_a_photo_decides_what_is_learnt(
+    shop: Catalogue, change: dict[str, Any]
+) -> None:
+    def contents(catalogue: Catalogue) -> list[bytes]:
+        parts = photo_parts(catalogue, NeighbourRule(), photo_preprocessing(SIZE))
+        return [*parts.train.contents(), *parts.validation.contents()]
+
+    # Both parts are official, so that nothing else moves.
+    split = with_split(shop, ["train", "train", "train", "validation"])
+    items = [*split.items]
+    row = next(n for n, item in enumerate(items) if item.label == "hat" and item.split == "train")
+    items[row] = replace(items[row], **change)
+    assert contents(Catalogue(split.name, items)) != contents(split)
+
+
+def test_photos_of_one_article_are_not_parted_by_the_fine_head(
+    shop: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[torch.Tensor] = []
+
+    def watched(*args: Any) -> torch.Tensor:
+        told.append(args[4])
+        return instance_discrimination(*args)
+
+    monkeypatch.setattr(trainer, "instance_discrimination", watched)
+    run(shop, replace(PLAN, epochs=1))
+    pairs = sum(int(alike.sum()) - len(alike) for alike in told)
+    assert pairs > 0
+    assert all(bool((alike == alike.T).all()) for alike in told)
+
+
+def test_a_step_with_a_batch_that_cannot_be_read_is_as_large_as_one_of_the_other(
+    tmp_path: Path,
+) -> None:
+    """Of two batches a step, one of bad photos: the gradients are those of the good one alone."""
+    for kind, name in enumerate(TYPES):
+        for number in range(6):
+            save(tmp_path / name / f"{number}.jpg", kind, number)
+    items = [replace(item, split="train") for item in folder_items(tmp_path)]
+    more = [replace(item, id=f"v{item.id}", split="validation") for item in items]
+    bad = [replace(item, id=f"bad{item.id}", image=b"no image") for item in items]
+    order = list(range(len(items)))
+
+    def norm(catalogue: Catalogue, plan: TrainingPlan, rows: list[int]) -> float:
+        found: list[float] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer._Run, "_order", lambda self, generator: np.array(rows))
+            patch.setattr(
+                torch.nn.utils,
+                "clip_grad_norm_",
+                lambda parameters, most: found.append(
+                    float(sum(p.grad.square().sum() for p in parameters if p.grad is not None))
+                ),
+            )
+            run(catalogue, plan)
+        return found[0]
+
+    plan = replace(PLAN, epochs=1, batch_size=len(items), objective="dch", fine_bits=0)
+    alone = norm(Catalogue("x", [*items, *more]), plan, order)
+    both = norm(
+        Catalogue("x", [*items, *bad, *more]),
+        replace(plan, accumulate=2),
+        [*order, *(len(items) + row for row in order)],
+    )
+    assert both == pytest.approx(alone, rel=1e-4)
+
+
+def test_more_readers_than_cores_are_no_warning(shop: Catalogue) -> None:
+    many = (os.cpu_count() or 1) + 1
+    run(shop, replace(PLAN, epochs=1), reading=Reading(workers=many, held_bytes=0))
+
+
+@pytest.mark.parametrize(
+    ("rule", "parts", "said"),
+    [
+        ("same-item", ["train", "validation", "validation"], "no two training photos show one"),
+        ("shared-attributes(3)", [None], "no two are neighbours by shared-attributes"),
+    ],
+)
+def test_photos_that_are_nobodys_neighbours_cannot_train(
+    shop: Catalogue, rule: str, parts: list[str | None], said: str
+) -> None:
+    plan = replace(PLAN, neighbours=rule, objective="dch")
+    with pytest.raises(DatasetError, match=said):
+        parted(with_split(shop, parts), plan)
+
+
+def test_validation_of_bad_photos_is_refused_and_not_worth_0(shop: Catalogue) -> None:
+    split = with_split(shop, ["train", "train", "validation"])
+    items = [
+        replace(item, image=b"no image")
+        if item.split == "validation" and item.id != split.split("validation")[0].id
+        else item
+        for item in split.items
+    ]
+    with pytest.raises(TrainingError, match="no two are neighbours by same-type; mend the files"):
+        run(Catalogue(split.name, items), replace(PLAN, epochs=1))
