@@ -935,8 +935,8 @@ def test_what_is_fitted_becomes_an_encoder_like_any_other(
     Path("own.onnx.checkpoint").touch()
     done = run("train", "--out", "own.onnx", "--data-dir", idx_files, *line.split())
     assert done.status == 0
-    begun, epoch = done.err.splitlines()
-    assert begun.startswith(f"Training: epoch 1 of {epochs}, ")
+    *begun, epoch = done.err.splitlines()
+    assert all(line.startswith(f"Training: epoch 1 of {epochs}, ") for line in begun)
     assert epoch.startswith(f"epoch {epochs}/{epochs}  {''.join(terms)} ")
     assert re.match(rf"own\.onnx: validation mAP [01]\.\d{{4}} \(epoch {epochs}\)", done.out)
     assert names() == ["own.onnx", "own.onnx.checkpoint"]
