@@ -489,13 +489,15 @@ def test_what_add_skips_has_a_list_of_its_own_and_can_be_mended(
 
 
 def test_files_with_other_endings_are_mentioned(many: Path, run: Any, encoder_file: Path) -> None:
-    (many / "a" / "photo.heic").write_bytes(b"")
-    (many / "a" / "other.HEIC").write_bytes(b"")
+    (many / "a" / "photo.psd").write_bytes(b"")
+    (many / "a" / "other.PSD").write_bytes(b"")
+    (many / "a" / "phone.heic").write_bytes(b"")
     (many / "notes.txt").write_text("hello")
     shutil.copy(many / "a" / "0000.png", many / "a" / "photo.jfif")
     done = run("build-index", many, "-e", encoder_file)
-    assert "passes over 3 files with other endings: .heic (2), .txt (1)" in done.err
-    assert f"{COUNT + 1:,} items" in done.out
+    assert "passes over 3 files with other endings: .psd (2), .txt (1)" in done.err
+    assert f"{COUNT + 1:,} items, 1 skipped" in done.out
+    assert "phone.heic is not an image that can be read; use" in done.err
 
 
 def test_strictly_a_bad_image_ends_it(many: Path, run: Any, encoder_file: Path) -> None:

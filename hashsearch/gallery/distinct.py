@@ -50,9 +50,9 @@ def nearest_others(
     if k < 1:
         raise ArgumentError(f"k must be 1 or more, not {k}")
     own = np.full(len(codes), -1, np.int64) if own is None else own
-    most = min(k, _n_articles(gallery)) if distinct else k
+    most = _n_articles(gallery) if distinct else len(gallery)
     found: dict[int, Matches] = {}
-    wanted, waiting = most + 1, np.arange(len(codes))
+    wanted, waiting = min(k, most) + 1, np.arange(len(codes))
     while len(waiting):
         wanted = min(wanted * (_MORE if distinct else 1), len(gallery))
         still = []
@@ -64,8 +64,8 @@ def nearest_others(
             for query, match in zip(some.tolist(), matches, strict=True):
                 row = int(own[query])
                 kept = _first_of_each(gallery, match.rows, row, distinct=distinct)
-                # Its own article is none of the others.
-                if len(kept) < most - (distinct and row >= 0) and wanted < len(gallery):
+                # What it shows itself is none of the others.
+                if len(kept) < min(k, most - (row >= 0)) and wanted < len(gallery):
                     still.append(query)
                 else:
                     found[query] = match.take(kept[:k])

@@ -194,7 +194,8 @@ def _imagenet_weights(name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     except Exception as error:  # of the network, of the disk, or of a damaged file
         raise TrainingError(
             f"the ImageNet weights of {name} cannot be had ({_last_line(error)}); fetch "
-            f"{weights.url} where there is a network and give it with --backbone-weights FILE"
+            f"{weights.url} where there is a network and give it with --backbone-weights FILE, or "
+            "take --backbone small-resnet, which starts without"
         ) from error
     return state, {"backbone_weights": f"{type(weights).__name__}.{weights.name}"}
 
