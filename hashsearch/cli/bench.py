@@ -25,12 +25,13 @@ from hashsearch.cli.common import (
     open_items,
     print_json,
     radius_option,
+    refuse,
     source_option,
     tell_notes,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from hashsearch.bench.suite import Run, Suite
     from hashsearch.datasets.catalogue import Catalogue
@@ -161,13 +162,18 @@ def bench(
     )
     if suites:
         own = given(radius=radius, objectives=objectives, out=out)
-        _refuse({**of_galleries, **of_data, **of_trainings, **own}, "--suite, whose file says all")
+        refuse(
+            {**of_galleries, **of_data, **of_trainings, **own},
+            "beside --suite, whose file says all",
+        )
         if render:
-            _refuse(given(share=share, data_dir=data_dir), "--render")
+            refuse(given(share=share, data_dir=data_dir), "beside --render")
         _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
         return
     if objectives:
-        _refuse({**of_galleries, **of_data, **given(share=share, render=render)}, "--objectives")
+        refuse(
+            {**of_galleries, **of_data, **given(share=share, render=render)}, "beside --objectives"
+        )
         _bench_objectives(
             _names(objectives),
             _numbers("--bits", bits),
@@ -180,9 +186,9 @@ def bench(
         )
         return
     own = given(data_dir=data_dir, share=share, render=render)
-    _refuse({**of_trainings, **own}, "a gallery; it is for trainings")
+    refuse({**of_trainings, **own}, "beside a gallery; it is for trainings")
     if data is not None:
-        _refuse(given(scales=scales, peers=peers, overheads=overheads, pairs=pairs), "--data")
+        refuse(given(scales=scales, peers=peers, overheads=overheads, pairs=pairs), "beside --data")
         items = open_items(data, source, columns)
         name = gallery or default_name(data)
         folder = out or Path("benchmarks") / "results" / Path(name).stem
@@ -190,7 +196,7 @@ def bench(
             data, items, name, encoder, neighbours, radius, seed, folder, indexes, as_json=as_json
         )
         return
-    _refuse(of_data, "a gallery; it is for --data")
+    refuse(of_data, "beside a gallery; it is for --data")
 
     from hashsearch import console
     from hashsearch.bench import parse_scale, record, run, tables
@@ -306,12 +312,6 @@ def _bench_data(
     click.echo(f"Recorded: {record}", err=True)
     if skipped:
         click.get_current_context().exit(1)
-
-
-def _refuse(names: Iterable[str], beside: str) -> None:
-    """Options that would do nothing beside another are a mistake of whoever gave them."""
-    if options := ", ".join(f"--{name.replace('_', '-')}" for name in names):
-        raise click.UsageError(f"{options}: of no meaning beside {beside}; leave it out")
 
 
 def _bench_suites(

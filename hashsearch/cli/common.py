@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from hashsearch.errors import ExtraMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.gallery import Gallery
@@ -31,6 +31,7 @@ __all__ = [
     "open_items",
     "print_json",
     "radius_option",
+    "refuse",
     "source_option",
     "tell_change",
     "tell_notes",
@@ -131,6 +132,19 @@ def given(**options: Any) -> dict[str, Any]:
         for name, value in options.items()
         if source(name) is not ParameterSource.DEFAULT
     }
+
+
+def refuse(names: Iterable[str], where: str) -> None:
+    """Options that would do nothing are a mistake of whoever gave them.
+
+    Args:
+        names: of the options, as the command has them.
+        where: they have no meaning, as ``for photos``.
+    """
+    renamed = {"columns": "column"}
+    options = ", ".join(f"--{renamed.get(name, name).replace('_', '-')}" for name in names)
+    if options:
+        raise click.UsageError(f"{options}: of no meaning {where}; leave it out")
 
 
 def print_json(document: object) -> None:

@@ -14,13 +14,14 @@ from hashsearch.cli.common import (
     extra,
     given,
     open_items,
+    refuse,
     source_option,
     tell_notes,
 )
 from hashsearch.errors import DatasetMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from hashsearch.datasets.image_set import ImageSet
     from hashsearch.training.run import Trained
@@ -29,7 +30,6 @@ __all__ = ["train"]
 
 _FASHION_MNIST = "fashion-mnist"
 _TOLD = 20  # images that could not be read, told one by one
-_OPTION_NAMES = {"columns": "--column"}
 
 
 @click.command()
@@ -220,10 +220,10 @@ def train(
 
     photos = data != _FASHION_MNIST
     if photos:
-        _refuse(given(data_dir=data_dir, download=download, part=part), "photos")
+        refuse(given(data_dir=data_dir, download=download, part=part), "for photos")
     else:
         alone = given(source=source, columns=columns, image_size=image_size, workers=workers)
-        _refuse(alone, _FASHION_MNIST)
+        refuse(alone, f"for {_FASHION_MNIST}")
     terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
     values = _values(constants, "--constant takes NAME")
     options: dict[str, Any] = {
@@ -326,13 +326,6 @@ def _tell(trained: Trained, shown: Sequence[str]) -> None:
         f"{done['precision']}, {done['threads']} threads); ONNX Runtime sets "
         f"{trained.differing_bits:.2g} of the bits differently than torch. Try `{command}`."
     )
-
-
-def _refuse(names: Iterable[str], beside: str) -> None:
-    """Options that would do nothing are a mistake of whoever gave them."""
-    options = ", ".join(_OPTION_NAMES.get(name, f"--{name.replace('_', '-')}") for name in names)
-    if options:
-        raise click.UsageError(f"{options}: of no meaning for {beside}; leave it out")
 
 
 def _duration(seconds: float) -> str:
