@@ -255,7 +255,7 @@ class _Asked:
         import numpy as np
 
         from hashsearch import console
-        from hashsearch.images import prepared, thumbnail
+        from hashsearch.images import prepared
 
         for start in range(0, len(sources), _AT_ONCE):
             pixels = []
@@ -269,15 +269,10 @@ class _Asked:
                 self.names.append("standard input" if source == "-" else source)
                 self._own.append(-1)
                 if self.keep_pictures:
-                    self.pictures.append(_small(thumbnail(picture, _SHOWN_SIDE)))
+                    picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+                    self.pictures.append(picture)
             if pixels:
                 self._codes.append(encoder.encode_pixels(np.stack(pixels)))
-
-
-def _small(jpeg: bytes) -> Image.Image:
-    from hashsearch.images import read_image
-
-    return read_image(jpeg)
 
 
 def _read(source: str, encoder: Encoder) -> tuple[Image.Image | None, str]:
