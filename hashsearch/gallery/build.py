@@ -146,15 +146,16 @@ def build(
                         raise ImageError(f"{read.reason} (leave out --strict to go on without it)")
                     skipped.append(Skipped(read.item.id, read.item.path, read.reason))
             new = [read for read in batch if read.pixels is not None]
-            found = {id(read): read.found for read in batch if read.found is not None}
+            noted: Iterator[Found] = iter(())
             if new:
                 pixels = np.stack([read.pixels for read in new if read.pixels is not None])
                 codes = encoder.encode_pixels(pixels, batch_size=batch_size)
-                found |= _keep(journal, new, codes)
+                noted = iter(_keep(journal, new, codes))
                 encoded += len(new)
             for read in batch:
-                if id(read) in found:
-                    kept.add(read.item, found[id(read)])
+                found = read.found if read.pixels is None else next(noted)
+                if found is not None:
+                    kept.add(read.item, found)
             if on_progress:
                 on_progress(len(batch))
     if not kept.items:
@@ -238,12 +239,39 @@ def unchanged(gallery: Gallery, items: Sequence[Item]) -> list[bool]:
         gallery: that knows what its items were encoded of.
         items: to look for.
     """
-    before = _Before(Journal(":memory:", ""), gallery)
-    found = before.find(items)
+    found = _found_in(gallery, items)
     return [
-        any(each.entry and each.entry == entry_stamp(item) for each in known)
-        for item, known in zip(items, found, strict=True)
+        place in found and 0 != found[place].entry == entry_stamp(item)
+        for place, item in enumerate(items)
     ]
+
+
+def _found_in(gallery: Gallery, items: Sequence[Item]) -> dict[int, Found]:
+    """What a gallery knows of each item that it knows something of, by its place among them.
+
+    The place that is found is ``-1 - row``: those of a journal are from 0 up.
+    """
+    content = gallery.content
+    if "items/stamp" not in content.datasets:
+        return {}
+    rows, there = content.find([item.id for item in items])
+    places = np.flatnonzero(there)
+    rows = rows[places]
+    pictures = content.thumbnails
+    sizes = np.zeros(len(rows), np.int64) if pictures is None else pictures.sizes[rows]
+    facts = zip(
+        places.tolist(),
+        rows.tolist(),
+        content.datasets["items/stamp"][rows].tolist(),
+        content.codes(rows),
+        sizes.tolist(),
+        strict=True,
+    )
+    return {
+        place: Found(-1 - row, entry, stamp, code.tobytes(), size)
+        for place, row, (entry, stamp), code, size in facts
+        if stamp  # else nothing is known of it
+    }
 
 
 @dataclass(frozen=True)
@@ -270,10 +298,7 @@ class _Read:
 
 
 class _Before:
-    """What was encoded before: in a build that was stopped, or in an earlier gallery.
-
-    The place of an item of the gallery is ``-1 - row``.
-    """
+    """What was encoded before: in a build that was stopped, or in an earlier gallery."""
 
     def __init__(self, journal: Journal, known: Gallery | None) -> None:
         self._journal = journal
@@ -281,31 +306,11 @@ class _Before:
 
     def find(self, items: Sequence[Item]) -> list[list[Found]]:
         """What is known of each item, the journal's first."""
-        found: list[list[Found]] = []
-        for item in items:
-            # What is no text cannot be looked for; it is refused when it is read.
-            one = None if _text_fault(item) else self._journal.find(item.id)
-            found.append([] if one is None else [one])
-        known = self._known
-        if known is None or "items/stamp" not in known.content.datasets:
-            return found
-        rows, there = known.content.find([item.id for item in items])
-        places = np.flatnonzero(there)
-        rows = rows[places]
-        pictures = known.content.thumbnails
-        sizes = np.zeros(len(rows), np.int64) if pictures is None else pictures.sizes[rows]
-        facts = zip(
-            places.tolist(),
-            rows.tolist(),
-            known.content.datasets["items/stamp"][rows].tolist(),
-            known.codes(rows),
-            sizes.tolist(),
-            strict=True,
-        )
-        for place, row, (entry, content), code, size in facts:
-            if content:  # else nothing is known of it
-                found[place].append(Found(-1 - row, entry, content, code.tobytes(), size))
-        return found
+        known = {} if self._known is None else _found_in(self._known, items)
+        return [
+            [each for each in (self._journal.find(item.id), known.get(place)) if each is not None]
+            for place, item in enumerate(items)
+        ]
 
     def picture(self, place: int) -> bytes:
         """The thumbnail at a place."""
@@ -380,17 +385,17 @@ def _column_name(name: str) -> str:
     return f"column {name}" if taken else name
 
 
-def _keep(journal: Journal, new: Sequence[_Read], codes: npt.NDArray[np.uint8]) -> dict[int, Found]:
-    """Note a batch in the journal; what is known of each now, by the identity of its reading."""
+def _keep(journal: Journal, new: Sequence[_Read], codes: npt.NDArray[np.uint8]) -> list[Found]:
+    """Note a batch in the journal; what is known of each now."""
     encoded = [
         Encoded(read.item.id, read.entry, read.content, code.tobytes(), read.thumbnail)
         for read, code in zip(new, codes, strict=True)
     ]
     places = journal.add(encoded)
-    return {
-        id(read): Found(place, each.entry, each.content, each.code, len(each.picture or b""))
-        for read, place, each in zip(new, places, encoded, strict=True)
-    }
+    return [
+        Found(place, each.entry, each.content, each.code, len(each.picture or b""))
+        for place, each in zip(places, encoded, strict=True)
+    ]
 
 
 def _check_unique(items: Sequence[Item]) -> None:

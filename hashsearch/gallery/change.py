@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -143,8 +143,8 @@ def merged(old: Content, new: Content) -> Content:
         both("items/stamp", *(_stamps(each) for each in (old, new)))
     for name in dict.fromkeys([*old.column_names, *new.column_names]):
         distinct = sorted({*old.values(name), *new.values(name)})
-        numbers_at, columns = _value_datasets(name, distinct)
-        datasets.update(columns)
+        numbers_at, *values_at = _datasets_of(name)
+        datasets.update(zip(values_at, _values_as_stored(name, distinct), strict=True))
         both(numbers_at, *(_numbers(each, name, distinct) for each in (old, new)))
     source = np.insert(np.arange(old.n_items), at, old.n_items + np.arange(new.n_items))
     return replace(
@@ -186,30 +186,28 @@ def indexed(content: Content, kinds: Sequence[str] | None) -> Content:
 def _selected_column(content: Content, name: str, rows: Rows) -> dict[str, Callable[[], Column]]:
     """A column of these rows, and those of its values that any of them has."""
     number = content.numbers(name)[rows]
-    values = content.values(name)
-    used = np.bincount(number[number >= 0], minlength=len(values)) > 0
+    used = np.bincount(number[number >= 0], minlength=content.n_values(name)) > 0
     if not used.any():
         return {}
     place = np.append(np.cumsum(used) - 1, -1).astype(np.int32)  # -1 stays -1
-    kept = [value for value, is_used in zip(values, used.tolist(), strict=True) if is_used]
-    numbers_at, columns = _value_datasets(name, kept)
-    makers: dict[str, Callable[[], Column]] = {numbers_at: lambda: place[number]}
-    for dataset, array in columns.items():
-        makers[dataset] = partial(_itself, array)
-    return makers
+    numbers_at, *values_at = _datasets_of(name)
+    made = cache(lambda: _values_as_stored(name, content.values(name, np.flatnonzero(used))))
+    return {
+        numbers_at: lambda: place[number],
+        **{dataset: partial(lambda at: made()[at], at) for at, dataset in enumerate(values_at)},
+    }
 
 
-def _itself(array: Column) -> Column:
-    return array
+def _datasets_of(name: str) -> tuple[str, ...]:
+    """Of a column: that of its numbers, then those of its values."""
+    return ("items/label", "labels/name") if name == LABEL else column_datasets(name)
 
 
-def _value_datasets(name: str, values: list[str]) -> tuple[str, dict[str, Column]]:
-    """The dataset of a column's numbers, and those of its values with what is in them."""
+def _values_as_stored(name: str, values: list[str]) -> tuple[Column, ...]:
+    """What is in the datasets of a column's values."""
     if name == LABEL:
-        return "items/label", {"labels/name": np.array([value.encode() for value in values])}
-    numbers_at, values_at, offsets_at = column_datasets(name)
-    packed, offsets = pack_texts(values)
-    return numbers_at, {values_at: packed, offsets_at: offsets}
+        return (np.array([value.encode() for value in values]),)
+    return pack_texts(values)
 
 
 def _of_one_width(*columns: Column) -> list[Column]:

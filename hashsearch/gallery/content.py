@@ -215,20 +215,20 @@ class Content:
         # Only what is wanted is decoded: a column may have as many values as there are items.
         wanted = np.unique(numbers[numbers >= 0]).astype(np.int64)
         text_of: dict[int, str | None] = dict(
-            zip(wanted.tolist(), self._values(name, wanted), strict=True)
+            zip(wanted.tolist(), self.values(name, wanted), strict=True)
         )
         return [text_of.get(number) for number in numbers.tolist()]
 
-    def values(self, name: str) -> list[str]:
-        """The distinct values of a column, sorted."""
+    def n_values(self, name: str) -> int:
+        """How many distinct values a column has."""
         if name == LABEL:
-            count = len(self.datasets.get("labels/name", ()))
-        else:
-            _, _, offsets = column_datasets(name)
-            count = max(len(self.datasets.get(offsets, ())) - 1, 0)
-        return self._values(name, np.arange(count))
+            return len(self.datasets.get("labels/name", ()))
+        return max(len(self.datasets.get(column_datasets(name)[2], ())) - 1, 0)
 
-    def _values(self, name: str, places: npt.NDArray[np.int64]) -> list[str]:
+    def values(self, name: str, places: npt.NDArray[np.int64] | None = None) -> list[str]:
+        """The distinct values of a column, sorted; those at these places, all by default."""
+        if places is None:
+            places = np.arange(self.n_values(name))
         if not len(places):
             return []
         if name == LABEL:

@@ -257,7 +257,7 @@ class Gallery:
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
             "labels": dict(zip(names, per_label, strict=True)),
             "columns": {
-                name: len(content.values(name)) for name in self.column_names if name != LABEL
+                name: content.n_values(name) for name in self.column_names if name != LABEL
             },
         }
 

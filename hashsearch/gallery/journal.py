@@ -122,12 +122,15 @@ class Journal:
         return connection
 
     def find(self, id_: str) -> Found | None:
-        """What it holds of an item, if it does."""
-        row = self._row(
-            "select place, entry, content, code, coalesce(length(picture), 0) "
-            "from item where id = ?",
-            id_,
-        )
+        """What it holds of an item, if it does; what is no text is the id of none."""
+        try:
+            row = self._row(
+                "select place, entry, content, code, coalesce(length(picture), 0) "
+                "from item where id = ?",
+                id_,
+            )
+        except UnicodeEncodeError:
+            return None
         if row is None:
             return None
         place, entry, content, code, size = row

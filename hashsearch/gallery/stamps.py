@@ -2,8 +2,8 @@
 
 A stamp is two digests of 64 bits: of what a file's entry says (its path, size and time of the last
 change), which is cheap to look at, and of its content. Both cover the item's box and how images
-are read, so a release that reads them otherwise encodes them anew. Where an image is no file, both
-are of its content.
+are read, so a release that reads them otherwise encodes them anew. An image that is no file has
+only the second.
 """
 
 from __future__ import annotations

@@ -71,6 +71,11 @@ class Thumbnails:
         return self._make_sizes()
 
     @property
+    def offsets(self) -> npt.NDArray[np.uint64]:
+        """``uint64 (n + 1,)``: where each picture begins and ends, one behind the other."""
+        return np.append(np.uint64(0), np.cumsum(self.sizes, dtype=np.uint64))
+
+    @property
     def nbytes(self) -> int:
         """Of all pictures together."""
         return int(self.sizes.sum())

@@ -9,10 +9,11 @@ import shutil
 import zlib
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import h5py
 import numpy as np
+import numpy.typing as npt
 
 from hashsearch.errors import GalleryWriteError
 from hashsearch.gallery.lock import locked
@@ -146,7 +147,6 @@ class _Disk:
 
 def _write(file: BinaryIO, content: Content) -> None:
     disk = _Disk(file)
-    ranges = []
     with h5py.File(
         disk,
         "w",
@@ -164,28 +164,31 @@ def _write(file: BinaryIO, content: Content) -> None:
         hdf5.attrs["encoder_name"] = content.encoder_name or ""
         hdf5.attrs["created"] = content.created
         hdf5.attrs["source"] = content.source or ""
-        thumbnails = content.thumbnails
-        names = {*content.datasets} - {PICTURES, OFFSETS}
-        if thumbnails is not None and thumbnails.nbytes:
-            names |= {PICTURES, OFFSETS}
-        for name in sorted(names):
-            if name == PICTURES and thumbnails is not None:
-                dataset, crc32 = _write_pictures(hdf5, thumbnails)
-            else:
-                if name == OFFSETS and thumbnails is not None:
-                    array = np.append(np.uint64(0), np.cumsum(thumbnails.sizes, dtype=np.uint64))
-                else:
-                    array = np.ascontiguousarray(content.datasets[name])
-                crc32 = zlib.crc32(array.data)
-                if array.dtype.kind == "S":
-                    array = array.view(h5py.string_dtype("utf-8", array.dtype.itemsize))
-                dataset = hdf5.create_dataset(name, data=array)
+        written = [
+            _write_array(hdf5, name, content.datasets[name])
+            for name in sorted({*content.datasets} - {PICTURES, OFFSETS})
+        ]
+        if content.thumbnails is not None and content.thumbnails.nbytes:
+            written.append(_write_pictures(hdf5, content.thumbnails))
+            written.append(_write_array(hdf5, OFFSETS, content.thumbnails.offsets))
+        for dataset, crc32 in written:
             dataset.attrs["crc32"] = np.uint32(crc32)
-            if dataset.nbytes:  # else it lies nowhere
-                ranges.append((dataset.id.get_offset(), dataset.nbytes))
+        # What holds nothing lies nowhere. The seal wants them as they lie.
+        ranges = sorted(
+            (dataset.id.get_offset(), dataset.nbytes) for dataset, _ in written if dataset.nbytes
+        )
     if disk.error is not None:
         raise disk.error
     seal(file, ranges)
+
+
+def _write_array(hdf5: h5py.File, name: str, array: npt.NDArray[Any]) -> tuple[h5py.Dataset, int]:
+    """Its dataset and the CRC-32 of that."""
+    array = np.ascontiguousarray(array)
+    crc32 = zlib.crc32(array.data)
+    if array.dtype.kind == "S":
+        array = array.view(h5py.string_dtype("utf-8", array.dtype.itemsize))
+    return hdf5.create_dataset(name, data=array), crc32
 
 
 def _write_pictures(hdf5: h5py.File, thumbnails: Thumbnails) -> tuple[h5py.Dataset, int]:
