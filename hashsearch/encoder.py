@@ -23,7 +23,7 @@ from PIL import Image
 
 from hashsearch._onnx_file import DisallowedError, check_model
 from hashsearch.codes import check_bit_counts, pack_bits
-from hashsearch.errors import ArgumentError, EncoderError
+from hashsearch.errors import ArgumentError, EncoderError, first_line
 from hashsearch.images import ImageSource, Preprocessing, normalise, to_pixels
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class Encoder:
             joined: npt.NDArray[np.float32] = np.concatenate(outputs, axis=1)
         except Exception as error:  # as in _session
             raise EncoderError(
-                f"{self.name} fails on {len(pixels)} images ({_first_line(error)}); "
+                f"{self.name} fails on {len(pixels)} images ({first_line(error)}); "
                 "export it anew with `hashsearch train`"
             ) from error
         expected = (len(pixels), self.n_bits + self.fine_bits)
@@ -340,14 +340,10 @@ def _session(
         ) from error
     except Exception as error:  # ONNX Runtime's exceptions share no base class but this one
         raise EncoderError(
-            f"{name} is not an ONNX model that can be run ({_first_line(error)}); "
+            f"{name} is not an ONNX model that can be run ({first_line(error)}); "
             "make an encoder with `hashsearch train`"
         ) from error
     return session, metadata
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _is_one_image(images: ImageSource | Iterable[ImageSource]) -> bool:

@@ -43,6 +43,7 @@ __all__ = [
     "LeakError",
     "SuiteError",
     "TrainingError",
+    "first_line",
 ]
 
 
@@ -120,3 +121,14 @@ class ExtraMissing(HashsearchError):
             f"{what} needs the package {package}: install hashsearch with its extra, "
             f"`pip install '.[{extra}]'` in its clone"
         )
+
+
+def first_line(error: Exception) -> str:
+    r"""The first line of what another library says, or the name of its error.
+
+    >>> first_line(ValueError("no such layer\nTraceback ..."))
+    'no such layer'
+    >>> first_line(KeyError())
+    'KeyError'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

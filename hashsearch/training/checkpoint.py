@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hashsearch.errors import TrainingError
+from hashsearch.errors import TrainingError, first_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ def write(path: Path, state: dict[str, Any]) -> None:
         temporary.replace(path)
     except (OSError, RuntimeError) as error:  # torch.save meets a full disk with either
         raise TrainingError(
-            f"{path} cannot be written ({_first_line(error)}); make room, or name another "
+            f"{path} cannot be written ({first_line(error)}); make room, or name another "
             "file with --out"
         ) from error
     finally:
@@ -61,7 +61,7 @@ def read(path: Path, identity: str, device: torch.device) -> dict[str, Any]:
         run = state["version"], state["identity"]
     except Exception as error:  # torch.load meets damaged files with any exception
         raise TrainingError(
-            f"{path} is no checkpoint that can be read ({_first_line(error)}); remove it, or "
+            f"{path} is no checkpoint that can be read ({first_line(error)}); remove it, or "
             "start over with --fresh"
         ) from error
     if run != (_VERSION, identity):
@@ -70,8 +70,3 @@ def read(path: Path, identity: str, device: torch.device) -> dict[str, Any]:
             "start over with --fresh"
         )
     return state
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__

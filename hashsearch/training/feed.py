@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from hashsearch.errors import ArgumentError, ImageError, TrainingError
+from hashsearch.errors import ArgumentError, ImageError, TrainingError, first_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -262,7 +262,7 @@ def readers_watched() -> Iterator[None]:
         if "DataLoader worker" not in str(error):
             raise
         raise TrainingError(
-            f"a process that reads photos has ended ({_first_line(error)}); go on with the same "
+            f"a process that reads photos has ended ({first_line(error)}); go on with the same "
             "command and fewer of them, or none: --workers 0"
         ) from error
 
@@ -270,7 +270,3 @@ def readers_watched() -> Iterator[None]:
 def _whole(batches: Iterable[Batch]) -> Iterator[Batch]:
     """Those with anything in them."""
     return (batch for batch in batches if len(batch.rows))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
