@@ -22,17 +22,21 @@ import onnxruntime
 from PIL import Image
 
 from hashsearch._onnx_file import DisallowedError, check_model
+from hashsearch._trained_ids import are_among
 from hashsearch.codes import check_bit_counts, pack_bits
 from hashsearch.errors import ArgumentError, EncoderError, first_line
 from hashsearch.images import ImageSource, Preprocessing, normalise, to_pixels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["METADATA_KEY", "Encoder", "EncoderRecord", "pretrained"]
+__all__ = ["METADATA_KEY", "TRAINED_ON_KEY", "Encoder", "EncoderRecord", "pretrained"]
 
 METADATA_KEY = "hashsearch"
 """Where the record stands among the model's metadata properties."""
+
+TRAINED_ON_KEY = "hashsearch.trained-on"
+"""Where digests of the ids of the images stand that it learnt from, where it lists them."""
 
 FORMAT_VERSION = 1
 
@@ -141,6 +145,7 @@ class Encoder:
             raise EncoderError(
                 f"{name}: {error}; export it anew with `hashsearch train`"
             ) from error
+        self._trained_on = metadata.get(TRAINED_ON_KEY)
         self.name = name
         self.fingerprint = hashlib.sha256(model).hexdigest()
         self._check_ends()
@@ -189,6 +194,27 @@ class Encoder:
     def code_bytes(self) -> int:
         """Width of a code, in bytes."""
         return (self.n_bits + self.fine_bits) // 8
+
+    def took_part(self, ids: Sequence[str]) -> npt.NDArray[np.bool_] | None:
+        """Which images trained it or chose its best epoch, as far as their ids tell.
+
+        Args:
+            ids: of ``n`` images.
+
+        Returns:
+            ``bool (n,)``; None where the encoder lists no ids.
+
+        Raises:
+            EncoderError: its list is damaged.
+        """
+        if self._trained_on is None:
+            return None
+        try:
+            return are_among(ids, self._trained_on)
+        except ValueError as error:
+            raise EncoderError(
+                f"{self.name}: {error}; export it anew with `hashsearch train`"
+            ) from error
 
     @property
     def batch_size(self) -> int:

@@ -88,7 +88,10 @@ def plain(rule: NeighbourRule, facts: Facts, row: int, column: int) -> bool:
     return bool(numbers[row] == numbers[column] != -1)
 
 
-@given(all_facts(), st.sampled_from([*NEIGHBOUR_RULES, "shared-attributes(2)"]))
+FACTUAL = [*(name for name in NEIGHBOUR_RULES if name != "pairs"), "shared-attributes(2)"]
+
+
+@given(all_facts(), st.sampled_from(FACTUAL))
 def test_relevance_is_its_definition_pair_by_pair(facts: Facts, text: str) -> None:
     rule = NeighbourRule.parse(text)
     table = rule.relevance(facts, facts)
@@ -106,6 +109,15 @@ def test_what_a_rule_can_compare_is_known(rule: str, known: str) -> None:
     facts = facts_of(ITEMS, TYPES, ATTRIBUTES)
     rows = np.flatnonzero(NeighbourRule.parse(rule).known(facts))
     assert "".join(ITEMS[row].id for row in rows) == known
+
+
+def test_pairs_are_a_rule_that_facts_say_nothing_of() -> None:
+    facts = facts_of(ITEMS, TYPES, ATTRIBUTES)
+    rule = NeighbourRule.parse("pairs")
+    with pytest.raises(ArgumentError, match=r"judged one by one.*take `hashsearch bench --pairs"):
+        rule.relevance(facts, facts)
+    with pytest.raises(ArgumentError, match="judged one by one"):
+        rule.check(facts, "the shop")
 
 
 @pytest.mark.parametrize("rule", [*NEIGHBOUR_RULES, "shared-attributes(17)"])

@@ -8,22 +8,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.bench.protocols import held_out
-from hashsearch.bench.quality import estimate, quality_of
+from hashsearch.bench.protocols import PROTOCOLS, Protocol, check_no_leak
+from hashsearch.bench.quality import count_neighbours, estimate, per_query, quality_of
+from hashsearch.bench.splits import held_out
 from hashsearch.bench.tables import Table, interval
-from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.datasets.neighbours import Facts, NeighbourRule, facts_of
 from hashsearch.errors import ArgumentError
-from hashsearch.metrics import DistanceHistogram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
+
     from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.datasets.item import Item
     from hashsearch.gallery import Gallery
+    from hashsearch.metrics import DistanceHistogram
 
-__all__ = ["catalogue_table", "check_rule", "measure_catalogue"]
+__all__ = ["Parted", "catalogue_table", "check_rule", "measure_catalogue", "part_catalogue"]
 
-_BLOCK = 2**22  # distances held at once: 16 MB of int32
 _CUTS = (1, 10)
 _MOST_QUERIES = 1000  # of a data set whose own split names none
 
@@ -33,60 +35,73 @@ def measure_catalogue(
     catalogue: Catalogue,
     rule: NeighbourRule,
     *,
-    trained_on: str | None = None,
-    trained_part: str = "",
+    trained_on: AbstractSet[str] = frozenset(),
     radius: int = 2,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Search some of a catalogue's items with others of them, and count who is found.
 
-    Where the data set has queries and a gallery of its own, those are they (protocol ``official``).
-    Where it only says what trains, the rest is parted (``official-rest``); where it has no split,
-    all of it is (``own-split``): up to 100 queries a type, a fifth of its items at most.
+    See :func:`part_catalogue` for which of them search.
 
     Args:
         gallery: the catalogue's items, encoded; those that could not be read are missing.
         catalogue: says what they are.
         rule: who is a neighbour of whom.
-        trained_on: name of the catalogue that the encoder was trained on.
-        trained_part: which of its items were, as an encoder's record says it.
+        trained_on: ids of the items that trained the encoder or chose its best epoch.
         radius: of the ball, in bits.
         seed: of the choice of queries, and of the bootstrap.
 
     Returns:
         What :func:`hashsearch.bench.quality.quality` does, of the distances of the semantic codes;
-        ``leaks``: whether images that are measured on took part in training, as far as the name
-        of the catalogue that the encoder was trained on tells; and ``found_at`` by k: the share of
-        queries with a neighbour among the first k of a search, of those that have any. Ready for
-        JSON.
+        the ``protocol``, which is ``own-split-seen`` where some of these items were trained on;
+        ``found_at`` by k: the share of queries with a neighbour among the first k of a search, of
+        those that have any; and ``per_query`` as
+        :func:`hashsearch.bench.evaluation.evaluate_encoder` has it. Ready for JSON.
 
     Raises:
         ArgumentError: too few items to part, or a split without queries that were read.
         DatasetError: no item says what the rule compares.
+        LeakError: items were trained on, and the data set's own split says that they were not.
     """
     rows, there = gallery.content.find([item.id for item in catalogue.items])
     items = [item for item, found in zip(catalogue.items, there.tolist(), strict=True) if found]
     facts = _facts(items)
     rule.check(facts, catalogue.name)
-    queries, searched, protocol = _parted(items, facts, seed)
-    kept = gallery.only(ids=[items[place].id for place in searched.tolist()])
-    place_of = {items[place].id: place for place in searched.tolist()}
+    parted = part_catalogue(items, facts, seed)
+    asking, searched = (
+        [items[place].id for place in part.tolist()] for part in (parted.queries, parted.gallery)
+    )
+    protocol = _unleaked(parted.protocol, asking, searched, trained_on)
+    kept = gallery.only(ids=searched)
+    place_of = dict(zip(searched, parted.gallery.tolist(), strict=True))
     known = facts[np.array([place_of[id_] for id_ in kept.ids()], np.int64)]  # by row
-    search = _Search(gallery.codes(rows[there][queries]), facts[queries], kept, known, rule)
+    asked = facts[parted.queries]
+    search = _Search(gallery.codes(rows[there][parted.queries]), asked, kept, known, rule)
     histogram = search.histogram()
     answerable = histogram.relevant.sum(axis=1) > 0
     return {
         "data": catalogue.name,
-        "protocol": protocol,
-        # By its name: what a catalogue of another name holds is not known here.
-        "leaks": trained_on == catalogue.name
-        and (protocol == "own-split" or not trained_part.startswith("official")),
+        "protocol": protocol.name,
         **quality_of(histogram, radius=radius, seed=seed, neighbours=str(rule)),
         "found_at": {
             str(k): estimate(np.where(answerable, hits, np.nan), seed=seed)
             for k, hits in search.found(radius).items()
         },
+        "per_query": per_query(histogram, radius),
     }
+
+
+def _unleaked(
+    protocol: Protocol,
+    query_ids: Sequence[str],
+    gallery_ids: Sequence[str],
+    trained_on: AbstractSet[str],
+) -> Protocol:
+    """The protocol that these items can be measured by."""
+    if protocol.name == "own-split" and not trained_on.isdisjoint([*query_ids, *gallery_ids]):
+        return PROTOCOLS["own-split-seen"]
+    check_no_leak(protocol, query_ids, gallery_ids, trained_on)
+    return protocol
 
 
 def catalogue_table(result: dict[str, Any]) -> Table:
@@ -115,7 +130,10 @@ def catalogue_table(result: dict[str, Any]) -> Table:
         ),
         "In brackets: 95 % bootstrap interval over queries. mAP: tie-aware, by distance. Found at "
         "k: queries with a neighbour among the first k of a search."
-        + (" The encoder was trained on these very images: not to be compared." * result["leaks"]),
+        + (
+            " Some of these very images trained the encoder: not to be compared."
+            * PROTOCOLS[result["protocol"]].leaks
+        ),
         n_text=0,
     )
 
@@ -135,27 +153,54 @@ def _facts(items: list[Item]) -> Facts:
     return facts_of(items, types, names)
 
 
-def _parted(
-    items: list[Item], facts: Facts, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], str]:
-    """Queries, what they search, both as places of items, and the name of the protocol."""
+@dataclass(frozen=True)
+class Parted:
+    """Queries, and what they search.
+
+    Attributes:
+        queries: ``int64 (q,)``, places of items.
+        gallery: ``int64 (n,)``, likewise; none is in both.
+        protocol: that they were parted by.
+    """
+
+    queries: npt.NDArray[np.int64]
+    gallery: npt.NDArray[np.int64]
+    protocol: Protocol
+
+
+def part_catalogue(items: Sequence[Item], facts: Facts, seed: int = 0) -> Parted:
+    """Part items as their data set says, or else by chance.
+
+    Where the data set has queries and a gallery of its own, those are they (protocol
+    ``official``). Where it only says what trains and what validates, the rest is parted
+    (``official-rest``); where it has no split, all of it is (``own-split``): up to 100 queries a
+    type, a fifth of its items at most.
+
+    Args:
+        items: of the catalogue.
+        facts: of the items.
+        seed: of what chance parts.
+
+    Raises:
+        ArgumentError: too few items, or queries without a gallery.
+    """
     split = np.array([item.split or "" for item in items])
     if (split == "query").any():
         queries, searched = (np.flatnonzero(split == part) for part in ("query", "gallery"))
         if not len(searched):
             raise ArgumentError("the split has queries, but no gallery that was read")
-        return queries, searched, "official"
-    protocol = "official-rest" if (split == "train").any() else "own-split"
-    pool = np.flatnonzero(split != "train")
+        return Parted(queries, searched, PROTOCOLS["official"])
+    protocol = PROTOCOLS["official-rest" if (split == "train").any() else "own-split"]
+    pool = np.flatnonzero((split != "train") & (split != "validation"))
     if (facts.types[pool] >= 0).any():
         # Items without a type are a type of their own here: each is asked for, too.
         parted = held_out(facts.types[pool], seed=seed)
-        return pool[parted.queries], pool[parted.gallery], protocol
+        return Parted(pool[parted.queries], pool[parted.gallery], protocol)
     if len(pool) < 5:
         raise ArgumentError(f"{len(pool)} items are too few to measure; 5 are needed")
     order = np.random.default_rng(seed).permutation(pool)
     count = min(_MOST_QUERIES, len(pool) // 5)
-    return np.sort(order[:count]), np.sort(order[count:]), protocol
+    return Parted(np.sort(order[:count]), np.sort(order[count:]), protocol)
 
 
 @dataclass(frozen=True)
@@ -177,19 +222,15 @@ class _Search:
     rule: NeighbourRule
 
     def histogram(self) -> DistanceHistogram:
-        """Items and neighbours at each semantic distance, block by block of queries."""
-        n_bits = self.gallery.n_bits
-        queries, searched = (
-            split_codes(codes, n_bits)[0] for codes in (self.codes, self.gallery.codes())
+        """Items and neighbours at each semantic distance."""
+        return count_neighbours(
+            self.codes,
+            self.asked,
+            self.gallery.codes(),
+            self.known,
+            n_bits=self.gallery.n_bits,
+            rule=self.rule,
         )
-        step = max(1, _BLOCK // len(searched))
-        blocks = []
-        for start in range(0, len(queries), step):
-            block = np.arange(start, min(start + step, len(queries)))
-            distance = hamming_distance(queries[block], searched)
-            relevant = self.rule.relevance(self.asked[block], self.known)
-            blocks.append(DistanceHistogram.of(distance, relevant, n_bits))
-        return DistanceHistogram.concatenate(blocks)
 
     def found(self, radius: int) -> dict[int, npt.NDArray[np.float64]]:
         """By k, ``float64 (q,)``: 1 where a neighbour is among the first k of a search."""

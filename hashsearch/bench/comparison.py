@@ -67,6 +67,11 @@ class Group:
         ]
         return float(np.mean(taken)) if any(taken) else None
 
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """What is measured of each query."""
+        return tuple(next(iter(self.records.values()))["result"]["per_query"])
+
     def queries(self, seed: int) -> str | None:
         """A digest of what a seed asked; None if there is no such run."""
         return self.records[seed]["queries_sha256"] if seed in self.records else None

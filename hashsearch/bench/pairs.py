@@ -16,35 +16,48 @@ from hashsearch.errors import ArgumentError
 if TYPE_CHECKING:
     from hashsearch.bench.statistics import PooledShares
     from hashsearch.datasets.pairs import JudgedPairs
-    from hashsearch.gallery import Gallery
 
 __all__ = ["judged_pairs", "pair_distances", "separation"]
 
 Distances = npt.NDArray[np.int32]
 
 
-def pair_distances(gallery: Gallery, pairs: JudgedPairs) -> tuple[Distances, Distances]:
+def pair_distances(
+    codes: npt.NDArray[np.uint8], pairs: JudgedPairs, n_bits: int
+) -> tuple[Distances, Distances]:
     """The distance and the full distance of each pair.
 
     Args:
-        gallery: holds both items of each pair.
-        pairs: their places are rows of the gallery.
+        codes: ``uint8 (n, code_bytes)``.
+        pairs: their places are rows of the codes.
+        n_bits: length of the semantic code.
 
     Returns:
         Twice ``int32 (p,)``, in bits: of the semantic codes, and of the whole codes.
 
     Raises:
-        ArgumentError: a row that the gallery does not have.
+        ArgumentError: a row that there is no code for.
     """
+    _check_rows(pairs, len(codes))
     distance, full_distance = np.empty((2, len(pairs)), dtype=np.int32)
     order = np.argsort(pairs.queries, kind="stable")
     rows, starts = np.unique(pairs.queries[order], return_index=True)
     for row, members in zip(rows.tolist(), np.split(order, starts[1:]), strict=True):
-        query, items = gallery.codes([row]), gallery.codes(pairs.items[members])
+        query, items = codes[row : row + 1], codes[pairs.items[members]]
         full_distance[members] = hamming_distance(query, items)[0]
-        semantic = [split_codes(codes, gallery.n_bits)[0] for codes in (query, items)]
+        semantic = [split_codes(part, n_bits)[0] for part in (query, items)]
         distance[members] = hamming_distance(*semantic)[0]
     return distance, full_distance
+
+
+def _check_rows(pairs: JudgedPairs, n_items: int) -> None:
+    rows = np.concatenate([pairs.queries, pairs.items])
+    wrong = rows[(rows < 0) | (rows >= n_items)]
+    if len(wrong):
+        raise ArgumentError(
+            f"a pair names row {wrong[0]} of {n_items} items; read the pairs with the ids of the "
+            "gallery that they judge"
+        )
 
 
 def separation(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float | None:
@@ -75,7 +88,12 @@ def separation(relevant: npt.ArrayLike, irrelevant: npt.ArrayLike) -> float | No
 
 
 def judged_pairs(
-    gallery: Gallery, pairs: JudgedPairs, *, radius: int, seed: int = 0
+    codes: npt.NDArray[np.uint8],
+    pairs: JudgedPairs,
+    *,
+    n_bits: int,
+    radius: int,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """On which side of the radius the judged pairs lie, by the semantic code.
 
@@ -83,28 +101,29 @@ def judged_pairs(
     refute that people's judgements agree with the codes.
 
     Args:
-        gallery: holds both items of each pair; needs no labels.
-        pairs: their places are rows of the gallery.
+        codes: ``uint8 (n, code_bytes)``.
+        pairs: their places are rows of the codes.
+        n_bits: length of the semantic code.
         radius: of the ball, in bits; ``distance <= radius`` is inside.
         seed: of the bootstrap over queries.
 
     Returns:
-        Ready for JSON: ``file``, ``radius``, the numbers ``pairs``, ``queries``, ``relevant``,
-        ``irrelevant``; ``relevant_outside`` and ``irrelevant_inside``: shares over all such
-        pairs with their interval (see :func:`hashsearch.bench.statistics.pooled_shares`) and
-        the number of ``queries`` with such pairs; ``curve``: both shares and their intervals
-        for each radius from 0 to ``n_bits``; ``separation`` of ``distance`` and
-        ``full_distance`` (see :func:`separation`); ``at_distance``: the numbers of
-        ``relevant`` and ``irrelevant`` pairs at each ``distance`` and ``full_distance``. None
+        Ready for JSON: ``neighbours``, the rule; ``file``, ``radius``, the numbers ``pairs``,
+        ``queries``, ``relevant``, ``irrelevant``; ``relevant_outside`` and ``irrelevant_inside``:
+        shares over all such pairs with their interval (see
+        :func:`hashsearch.bench.statistics.pooled_shares`) and the number of ``queries`` with such
+        pairs; ``curve``: both shares and their intervals for each radius from 0 to ``n_bits``;
+        ``separation`` of ``distance`` and ``full_distance`` (see :func:`separation`);
+        ``at_distance``: the numbers of ``relevant`` and ``irrelevant`` pairs at each ``distance``
+        and ``full_distance``. None
         where there is nothing to measure.
 
     Raises:
-        ArgumentError: a radius below 0, or a row that the gallery does not have.
+        ArgumentError: a radius below 0, or a row that there is no code for.
     """
     if radius < 0:
         raise ArgumentError(f"radius must be 0 or more, not {radius}")
-    n_bits = gallery.n_bits
-    distance, full_distance = pair_distances(gallery, pairs)
+    distance, full_distance = pair_distances(codes, pairs, n_bits)
     rows, query = np.unique(pairs.queries, return_inverse=True)
     # int (q, 2, n_bits + 1): of each query the irrelevant and the relevant pairs at each distance.
     place = (2 * query + pairs.relevant) * (n_bits + 1) + distance
@@ -122,12 +141,11 @@ def judged_pairs(
         }
         for name, bits, longest in (
             ("distance", distance, n_bits),
-            ("full_distance", full_distance, n_bits + gallery.fine_bits),
+            ("full_distance", full_distance, 8 * codes.shape[1]),
         )
     }
     return {
-        "protocol": "pairs",
-        "neighbours": "pairs-file",
+        "neighbours": "pairs",
         "file": pairs.name,
         "radius": radius,
         "pairs": len(pairs),

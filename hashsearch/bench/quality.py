@@ -15,13 +15,18 @@ from hashsearch.metrics import DistanceHistogram, bootstrap_interval, mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from hashsearch.datasets.neighbours import Facts, NeighbourRule
+
 __all__ = [
     "count_distances",
+    "count_neighbours",
     "estimate",
     "json_number",
+    "listed",
     "one_order_keys",
     "one_order_map",
     "order_blocks",
+    "per_query",
     "quality",
     "quality_of",
     "recall_of_own",
@@ -35,6 +40,7 @@ Labels = npt.NDArray[Any]
 _BLOCK = 2**22  # distances held at once: 16 MB of int32
 _CUTS = (10, 100)
 _SAME_ITEM_CUTS = (1, 10)
+_DIGITS = 4
 
 
 def estimate(values: npt.NDArray[np.float64], *, seed: int = 0) -> dict[str, Any]:
@@ -111,6 +117,35 @@ def count_distances(
     return DistanceHistogram(items, relevant)
 
 
+def count_neighbours(
+    queries: Codes,
+    asked: Facts,
+    gallery: Codes,
+    known: Facts,
+    *,
+    n_bits: int,
+    rule: NeighbourRule,
+) -> DistanceHistogram:
+    """As :func:`count_distances`, by any rule: every pair of query and item is looked at.
+
+    Args:
+        queries: ``uint8 (q, code_bytes)``.
+        asked: what is known of the queries.
+        gallery: ``uint8 (n, code_bytes)``.
+        known: what is known of its items, numbered alike.
+        n_bits: length of the semantic code.
+        rule: who is a neighbour of whom.
+    """
+    semantic, searched = (split_codes(codes, n_bits)[0] for codes in (queries, gallery))
+    step = max(1, _BLOCK // max(len(searched), 1))
+    blocks = []
+    for start in range(0, len(queries), step):
+        rows = np.arange(start, min(start + step, len(queries)))
+        distance = hamming_distance(semantic[rows], searched)
+        blocks.append(DistanceHistogram.of(distance, rule.relevance(asked[rows], known), n_bits))
+    return DistanceHistogram.concatenate(blocks)
+
+
 def quality(
     queries: Codes,
     query_labels: Labels,
@@ -168,6 +203,29 @@ def quality_of(
             "recall": [json_number(value) for value in recall],
         },
     }
+
+
+def per_query(histogram: DistanceHistogram, radius: int) -> dict[str, list[float | None]]:
+    """The figures by which systems are compared, one value a query, to four digits.
+
+    Args:
+        histogram: of the distances.
+        radius: of the ball, in bits.
+
+    Returns:
+        ``average_precision``, ``precision_within`` and ``recall_within``, None where undefined.
+        Ready for JSON.
+    """
+    return {
+        "average_precision": listed(histogram.average_precision()),
+        "precision_within": listed(histogram.precision_within(radius)),
+        "recall_within": listed(histogram.recall_within(radius)),
+    }
+
+
+def listed(values: npt.NDArray[np.float64]) -> list[float | None]:
+    """One value a query, to four digits, None where it is NaN; ready for JSON."""
+    return [None if np.isnan(value) else round(float(value), _DIGITS) for value in values]
 
 
 def one_order_keys(

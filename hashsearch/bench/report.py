@@ -71,8 +71,11 @@ def _sections(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> dict[str, 
         chosen = [group for group in groups if group.protocol == name]
         if not chosen:
             continue
+        rule = None if protocol.neighbours is None else protocol.neighbours.name
         # A test takes a while: the tables and the finding share them.
-        if protocol.neighbours == "same-item":
+        if rule == "pairs":
+            made[name] = _Section(chosen, [_judged(name, chosen)], "", {})
+        elif rule == "same-item":
             tests = differences(chosen, suite.baselines, SAME_ITEM)
             made[name] = _Section(chosen, [_same_item(name, chosen, tests)], "", tests)
         else:
@@ -112,9 +115,10 @@ def render(
             parts += [f"### {protocol}: {PROTOCOLS[protocol].says}", section.finding]
             for table in section.tables:
                 parts += [_markdown(table), table.note]
-            name = f"{suite.name}-{protocol}.png"
-            plots[name] = of_systems(section.groups, protocol)
-            parts.append(f"![{protocol}]({plots_folder}/{name})")
+            if section.tests:  # judged pairs have no figure that systems are compared by
+                name = f"{suite.name}-{protocol}.png"
+                plots[name] = of_systems(section.groups, protocol)
+                parts.append(f"![{protocol}]({plots_folder}/{name})")
         judged = {  # protocols of one training share it
             (group.system, group.code): group
             for group in group_runs(records)
@@ -145,7 +149,7 @@ def _overview(suites: Sequence[Suite], sections: Sequence[Mapping[str, _Section]
             (suite, protocol, group, test)
             for suite, of_suite in zip(suites, sections, strict=True)
             for protocol, section in of_suite.items()
-            if PROTOCOLS[protocol].neighbours == "same-type"
+            if section.tests and SAME_ITEM[0] not in section.groups[0].figures
             for group, test in zip(section.groups, section.tests.get(_RIVAL, []), strict=False)
             if group.system.partition(",")[0] == subject and test is not None
         ]
@@ -188,7 +192,9 @@ def _progress(suite: Suite, records: Mapping[Run, dict[str, Any]]) -> str:
     if len(ways) > 1:
         said = [f"{way}: {', '.join(dict.fromkeys(ways[way]))}" for way in said]
     where = f", trained on {'; '.join(said)}" if said else ""
-    return f"`{suite.name}.toml`: {done}{where}."
+    data = suite.photos
+    of = "" if data is None else f" of {data.name} (neighbours: {data.rule})"
+    return f"`{suite.name}.toml`: {done}{of}{where}."
 
 
 def _way(record: Mapping[str, Any]) -> str:
@@ -290,6 +296,46 @@ def _same_item(protocol: str, groups: list[Group], tests: Differences) -> Table:
         *(f"recall@10 less {name}'s" for name in against),
     )
     return Table(f"{protocol}: {PROTOCOLS[protocol].says}", columns, rows, _NOTE)
+
+
+def _judged(protocol: str, groups: list[Group]) -> Table:
+    """Of judged pairs: means over the seeds, and the widest of their intervals."""
+    results = [[record["result"] for record in group.records.values()] for group in groups]
+    radius = results[0][0]["radius"]
+    rows = tuple(
+        (
+            group.system,
+            group.code,
+            str(len(of_seeds)),
+            interval(_widest([result["relevant_outside"] for result in of_seeds])),
+            interval(_widest([result["irrelevant_inside"] for result in of_seeds])),
+        )
+        for group, of_seeds in zip(groups, results, strict=True)
+    )
+    first = results[0][0]
+    columns = (
+        *("system", "bits", "seeds", f"relevant pairs beyond {radius} [95 %]"),
+        f"irrelevant pairs within {radius} [95 %]",
+    )
+    note = (
+        f"Of {first['relevant']:,} relevant and {first['irrelevant']:,} irrelevant pairs of "
+        f"{first['queries']:,} queries in {first['file']}. Intervals are over queries; of several "
+        "seeds it is the widest."
+    )
+    return Table(f"{protocol}: {PROTOCOLS[protocol].says}", columns, rows, note)
+
+
+def _widest(shares: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean of the values that are known, least low and greatest high."""
+    known = {
+        end: [share[end] for share in shares if share[end] is not None]
+        for end in ("value", "low", "high")
+    }
+    return {
+        "value": sum(known["value"]) / len(known["value"]) if known["value"] else None,
+        "low": min(known["low"], default=None),
+        "high": max(known["high"], default=None),
+    }
 
 
 def _finding(groups: list[Group], tests: Differences, radius: int) -> str:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hashsearch.bench.latency import build_and_time, size_of, time_gallery
 from hashsearch.bench.machine import describe_machine
 from hashsearch.bench.pairs import judged_pairs
-from hashsearch.bench.protocols import Split, held_out, same_item, stratified_order
+from hashsearch.bench.protocols import PROTOCOLS
 from hashsearch.bench.quality import one_order_map, quality, same_item_recall
 from hashsearch.bench.scale import (
     Originals,
@@ -24,6 +24,7 @@ from hashsearch.bench.scale import (
     scaled_codes,
     uniform_codes,
 )
+from hashsearch.bench.splits import Split, held_out, same_item, stratified_order
 from hashsearch.bench.subject import Subject, subject_of
 from hashsearch.errors import ArgumentError
 from hashsearch.files import write_atomically
@@ -104,7 +105,10 @@ def run(
     judged = None
     if pairs is not None:
         tell("judged pairs", 0, 1)
-        judged = judged_pairs(gallery, pairs, radius=radius, seed=seed)
+        judged = {
+            "protocol": _protocol_of_pairs(gallery, pairs, subject),
+            **judged_pairs(gallery.codes(), pairs, n_bits=gallery.n_bits, radius=radius, seed=seed),
+        }
     tell("latency of the gallery", 0, 1)
     latency = [bench.latency_at_hand()]
     qualities, compared = [first_quality], []
@@ -371,10 +375,24 @@ def _split(subject: Subject, seed: int, *, of_sample: bool) -> tuple[Split, str]
             )
         # Only of the sample is it known that no encoder trained on it: it is the test split.
         known = of_sample and subject.originals is not None
-        return Split(split.queries, split.gallery[order]), "held-out" if known else "own-split"
+        protocol = "held-out" if known else "own-split"
+        if subject.trained_on:
+            protocol = "own-split-seen"
+            subject.notes.append(
+                f"{len(subject.trained_on):,} of {n_items:,} items have ids that the encoder was "
+                "trained on: its figures here are not those of unseen images"
+            )
+        return Split(split.queries, split.gallery[order]), protocol
     order = np.random.default_rng(seed).permutation(n_items).astype(np.int64)
     n_queries = min(_MAX_QUERIES, n_items // 5)
     return Split(np.sort(order[:n_queries]), order[n_queries:]), "own-split-unlabelled"
+
+
+def _protocol_of_pairs(gallery: Gallery, pairs: JudgedPairs, subject: Subject) -> str:
+    """Whether images that were judged trained the encoder."""
+    rows = np.unique(np.concatenate([pairs.queries, pairs.items]))
+    seen = not subject.trained_on.isdisjoint(gallery.ids(rows))
+    return PROTOCOLS["pairs-seen" if seen else "pairs"].name
 
 
 def _scales(scales: Sequence[int] | None, split: Split, subject: Subject) -> list[int]:

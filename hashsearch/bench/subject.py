@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from hashsearch.bench.leaks import took_part
 from hashsearch.bench.scale import Originals
 from hashsearch.datasets import fashion_mnist
 from hashsearch.errors import HashsearchError
@@ -35,12 +36,14 @@ class Subject:
         labels: ``(n,)`` of str; None where not every item has one.
         originals: images of the same items, and the encoder that made the codes; None
             where one of them is not at hand.
+        trained_on: ids of items that the encoder learnt from, as far as it is known.
         notes: one line for each thing that is left out, and why.
     """
 
     codes: npt.NDArray[np.uint8]
     labels: npt.NDArray[Any] | None
     originals: Originals | None
+    trained_on: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
 
@@ -76,14 +79,15 @@ def subject_of(
             notes.append(f"no deformed copies or views: {error}")
     else:
         gallery.check_encoder(encoder.fingerprint)
-    originals = None
+    originals, trained_on = None, frozenset[str]()
     if encoder is not None:
+        trained_on = took_part(encoder, ids)
         shown = _images_of([ids[row] for row in order], codes, encoder, images)
         if shown is None:
             notes.append("no deformed copies or views: the gallery's images are not at hand")
         else:
             originals = Originals(shown, encoder)
-    return Subject(codes, labels, originals, notes)
+    return Subject(codes, labels, originals, trained_on, notes)
 
 
 def _images_of(

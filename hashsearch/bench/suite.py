@@ -3,6 +3,7 @@
 A suite is a TOML file that names objectives, bits, seeds and protocols. Every
 combination is a run, and every run is one JSON file at a path made of its parameters; so
 a suite can be stopped, taken up again, and shared among machines.
+:mod:`hashsearch.bench.suite_run` runs them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,17 @@ import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hashsearch.bench.evaluation import EVALUATION, evaluate_encoder, evaluate_pixel_sad
-from hashsearch.bench.machine import describe_machine
-from hashsearch.bench.protocols import PROTOCOLS, check_no_leak, make_task
-from hashsearch.datasets.cache import cache_folder
-from hashsearch.datasets.parts import TRAINING_PARTS, type_count
-from hashsearch.encoder import Encoder
-from hashsearch.errors import ArgumentError, LeakError, SuiteError, TrainingError
-from hashsearch.files import write_atomically
-from hashsearch.training.export import now
+from hashsearch.bench.evaluation import EVALUATION
+from hashsearch.bench.protocols import PROTOCOLS
+from hashsearch.datasets.neighbours import NeighbourRule
+from hashsearch.errors import ArgumentError, SuiteError
 from hashsearch.training.objectives import OBJECTIVES
-from hashsearch.training.plan import TrainingPlan, plan_for
-from hashsearch.training.run import RECIPE, train_encoder
+from hashsearch.training.plan import plan_for, plan_for_photos
+from hashsearch.training.run import RECIPE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,21 +33,22 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from hashsearch.bench.scale import Progress
-    from hashsearch.datasets.image_set import ImageSet
     from hashsearch.training.plan import Plan
 
 __all__ = [
     "BASELINES",
+    "FORMAT",
+    "FORMAT_VERSION",
     "PIXEL_SAD",
+    "JudgedFile",
+    "PhotoData",
     "Run",
     "Suite",
     "load_suite",
     "make_suite",
     "read_runs",
-    "run_suite",
 ]
 
 FORMAT = "hashsearch-run"
@@ -64,6 +61,70 @@ PIXEL_SAD = "pixel-sad"
 """The system that learns nothing and hashes nothing: it compares pixels."""
 
 _LISTS = {"objectives": str, "bits": int, "seeds": int, "protocols": str}
+_KNOWN = ("title", "text", "order", "radius", "baselines", "plan", "runs", "pairs")
+_OF_PHOTOS = {"source": str, "columns": dict, "neighbours": str, "image_size": int}
+
+
+@dataclass(frozen=True)
+class PhotoData:
+    """The photos that a suite trains on and measures, in the place of Fashion-MNIST.
+
+    Attributes:
+        path: a folder, a catalogue file, or the files of a data set.
+        source: what it is, see :func:`hashsearch.datasets.sources.open_source`; None: what it
+            looks like.
+        columns: of a catalogue file, by their role.
+        neighbours: who is a neighbour of whom where codes are measured, and, unless a plan says
+            otherwise, where they are learnt.
+        image_size: pixels a side that a network sees; None: what suits the backbone.
+
+    Raises:
+        ArgumentError: a rule that no facts of an image tell, or a size below 1.
+    """
+
+    path: Path
+    source: str | None = None
+    columns: Mapping[str, str] | None = None
+    neighbours: str = "same-type"
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        self.rule.check_factual()
+        if self.image_size is not None and self.image_size < 1:
+            raise ArgumentError(f"image_size must be from 1 pixel up, not {self.image_size}")
+
+    @property
+    def name(self) -> str:
+        """What records and paths call it."""
+        return self.source or self.path.name
+
+    @property
+    def rule(self) -> NeighbourRule:
+        """Who is a neighbour of whom."""
+        return NeighbourRule.parse(self.neighbours)
+
+    @property
+    def decisions(self) -> dict[str, Any]:
+        """What of it decides the figures; where the files lie does not."""
+        return {
+            "name": self.name,
+            "columns": dict(self.columns or {}),
+            "neighbours": str(self.rule),
+            "image_size": self.image_size,
+        }
+
+
+@dataclass(frozen=True)
+class JudgedFile:
+    """A file of judged pairs, for the protocol ``pairs``.
+
+    Attributes:
+        path: where it lies.
+        sha256: of what stands in it.
+    """
+
+    path: Path
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -76,6 +137,8 @@ class Run:
         seed: of training, and of whatever the protocol draws.
         plan: how it is trained; None for :data:`PIXEL_SAD`.
         radius: of the ball, in bits.
+        photos: what is trained on and measured; None: Fashion-MNIST.
+        pairs: the file of judged pairs; None unless the protocol asks for one.
     """
 
     system: str
@@ -83,6 +146,8 @@ class Run:
     seed: int
     plan: Plan | None
     radius: int
+    photos: PhotoData | None = None
+    pairs: JudgedFile | None = None
 
     def __hash__(self) -> int:
         # A plan has a dict, which has no hash of its own.
@@ -110,7 +175,10 @@ class Run:
             "seed": self.seed,
             "radius": self.radius,
             "plan": self.settings,
+            **self._of_data,
         }
+        if self.pairs is not None:
+            decisions["pairs"] = self.pairs.sha256
         text = json.dumps(decisions, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -121,15 +189,31 @@ class Run:
             "recipe": RECIPE,
             "part": PROTOCOLS[self.protocol].training,
             "plan": self.settings,
+            **self._of_data,
         }
         return json.dumps(decisions, sort_keys=True)
+
+    @property
+    def _of_data(self) -> dict[str, Any]:
+        # Runs on Fashion-MNIST were recorded before there was other data.
+        return {} if self.photos is None else {"data": self.photos.decisions}
+
+    @property
+    def rule(self) -> NeighbourRule:
+        """Who is a neighbour of whom where codes are measured."""
+        rule = PROTOCOLS[self.protocol].neighbours
+        if rule is None and self.photos is not None:
+            return self.photos.rule
+        return rule or NeighbourRule()
 
     @property
     def path(self) -> Path:
         """Of its record, within the folder of the records."""
         protocol, *rest = self.place.parts
         backbone = "pixels" if self.plan is None else _slug(self.plan.backbone)
-        return Path(protocol, backbone, *rest).with_name(f"{self.place.name}-{self.digest}.json")
+        data = [] if self.photos is None else [_slug(self.photos.name)]
+        name = f"{self.place.name}-{self.digest}.json"
+        return Path(*data, protocol, backbone, *rest).with_name(name)
 
     @property
     def place(self) -> Path:
@@ -153,6 +237,7 @@ class Suite:
         runs: without repetition.
         baselines: the systems that the report tests all others against.
         order: its place in the report; of those in one place, the order is that of names.
+        photos: what is trained on and measured; None: Fashion-MNIST.
     """
 
     name: str
@@ -161,6 +246,7 @@ class Suite:
     runs: tuple[Run, ...]
     baselines: tuple[str, ...] = BASELINES
     order: int = 0
+    photos: PhotoData | None = None
 
     def share(self, number: int, machines: int) -> Suite:
         """What one of several machines runs, so that each training is one machine's alone.
@@ -197,11 +283,10 @@ def load_suite(path: Path) -> Suite:
         raise SuiteError(f"{path}: no such file; name the .toml file of a suite") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path} cannot be read as TOML ({error}); mend that line") from error
-    known = ("title", "text", "order", "radius", "baselines", "plan", "runs")
-    unknown = set(content) - set(known)
+    unknown = set(content) - {*_KNOWN, "data", *_OF_PHOTOS}
     if unknown or not isinstance(content.get("runs"), list) or not content["runs"]:
         what = f"does not know {', '.join(sorted(unknown))}" if unknown else "has no [[runs]]"
-        raise SuiteError(f"{path}: a suite has {', '.join(known)}; this one {what}")
+        raise SuiteError(f"{path}: a suite has {', '.join((*_KNOWN, 'data'))}; this one {what}")
     radius, baselines = content.get("radius", 2), content.get("baselines", list(BASELINES))
     if type(radius) is not int or radius < 0:
         raise SuiteError(f"{path}: radius must be a whole number from 0 up, not {radius!r}")
@@ -210,12 +295,19 @@ def load_suite(path: Path) -> Suite:
         raise SuiteError(f"{path}: order must be a whole number, not {order!r}")
     if not isinstance(baselines, list) or any(type(name) is not str for name in baselines):
         raise SuiteError(f"{path}: baselines must be a list of names, not {baselines!r}")
+    try:
+        photos = _photo_data(content, path.parent)
+        pairs = _judged_file(content.get("pairs"), path.parent)
+    except ArgumentError as error:
+        raise SuiteError(f"{path}: {error}") from error
     runs: list[Run] = []
     for number, entry in enumerate(content["runs"], 1):
         try:
-            runs += _runs_of(entry, content.get("plan", {}), radius)
+            runs += _runs_of(entry, content.get("plan", {}), radius, photos, pairs)
         except (ArgumentError, TypeError) as error:  # noqa: PERF203 - the message names the entry
             raise SuiteError(f"{path}, [[runs]] number {number}: {error}") from error
+    if pairs is not None and not any(run.pairs for run in runs):
+        raise SuiteError(f"{path}: no run is of the protocol pairs; leave pairs out, or add it")
     chosen = _once(runs)
     systems = {run.system for run in chosen}
     if "baselines" in content and (unknown := set(baselines) - systems):
@@ -235,7 +327,37 @@ def load_suite(path: Path) -> Suite:
         chosen,
         tuple(baselines),
         order,
+        photos,
     )
+
+
+def _photo_data(content: Mapping[str, Any], folder: Path) -> PhotoData | None:
+    """What a suite says of its data."""
+    data = content.get("data")
+    told = {name: content[name] for name in _OF_PHOTOS if name in content}
+    if data is None:
+        if told:
+            raise ArgumentError(f"{', '.join(told)}: of no meaning without data; say data = PATH")
+        return None
+    for name, value in {"data": data, **told}.items():
+        if type(value) is not _OF_PHOTOS.get(name, str):
+            raise ArgumentError(f"{name} cannot be {value!r}; see what a suite says of its data")
+    if any(type(name) is not str for name in told.get("columns", {}).values()):
+        raise ArgumentError(f"columns are names by role, not {told['columns']!r}")
+    return PhotoData(folder / data, **told)
+
+
+def _judged_file(name: object, folder: Path) -> JudgedFile | None:
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise ArgumentError(f"pairs must be the name of a file, not {name!r}")
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read ({error.strerror}); name a CSV file") from error
+    return JudgedFile(path, hashlib.sha256(content).hexdigest())
 
 
 def make_suite(
@@ -245,6 +367,7 @@ def make_suite(
     seeds: Sequence[int],
     protocols: Sequence[str],
     radius: int = 2,
+    photos: PhotoData | None = None,
 ) -> Suite:
     """A suite of the defaults of each objective, without a file.
 
@@ -254,16 +377,24 @@ def make_suite(
         seeds: of training.
         protocols: keys of :data:`~hashsearch.bench.protocols.PROTOCOLS`.
         radius: of the ball, in bits.
+        photos: what to train on and measure; None: Fashion-MNIST.
 
     Raises:
-        ArgumentError: a name that does not exist.
+        ArgumentError: a name that does not exist, or that has no meaning for the data.
     """
     entry = {"objectives": objectives, "bits": bits, "seeds": seeds, "protocols": protocols}
     lists = {name: list(values) for name, values in entry.items()}
-    return Suite("objectives", "Objectives", "", _once(_runs_of(lists, {}, radius)))
+    runs = _once(_runs_of(lists, {}, radius, photos, None))
+    return Suite("objectives", "Objectives", "", runs, photos=photos)
 
 
-def _runs_of(entry: dict[str, Any], plan: dict[str, Any], radius: int) -> list[Run]:
+def _runs_of(
+    entry: dict[str, Any],
+    plan: dict[str, Any],
+    radius: int,
+    photos: PhotoData | None,
+    pairs: JudgedFile | None,
+) -> list[Run]:
     unknown = set(entry) - {*_LISTS, "system", "plan"}
     if unknown:
         raise ArgumentError(
@@ -278,22 +409,43 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], radius: int) -> list[R
             raise ArgumentError(f"{name} must be a list of {what}{given}")
         lists[name] = values
     for name in lists["protocols"]:
-        if name not in PROTOCOLS:
-            raise ArgumentError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+        _check_protocol(name, photos, pairs)
     if "system" in entry and len(lists["objectives"]) > 1:
         raise ArgumentError("a system of a name of its own is of one objective; name one")
     runs = []
     for objective, n_bits, seed, protocol in itertools.product(*lists.values()):
         system = str(entry.get("system", objective))
+        judged = pairs if protocol == "pairs" else None
         if objective == PIXEL_SAD:
+            if photos is not None or judged is not None:
+                raise ArgumentError(
+                    f"{PIXEL_SAD} compares small grey images of one size, and has no ball; leave "
+                    "it out of photos and of pairs"
+                )
             # Nothing is drawn or trained but what the protocol draws; bits mean nothing.
             runs.append(Run(system, protocol, seed, None, radius))
             continue
         # What a suite says of every run is of the one trainer; others are told run by run.
         settings = {**(plan if objective in OBJECTIVES else {}), **entry.get("plan", {})}
-        made = plan_for(objective, n_bits=n_bits, seed=seed, **settings)
-        runs.append(Run(system, protocol, seed, made, radius))
+        made: Plan
+        if photos is None:
+            made = plan_for(objective, n_bits=n_bits, seed=seed, **settings)
+        else:
+            settings.setdefault("neighbours", photos.neighbours)
+            made = plan_for_photos(objective, n_bits=n_bits, seed=seed, **settings)
+        runs.append(Run(system, protocol, seed, made, radius, photos, judged))
     return runs
+
+
+def _check_protocol(name: str, photos: PhotoData | None, pairs: JudgedFile | None) -> None:
+    """Refuse a protocol that is unknown, of other data, or lacks its file."""
+    data = "fashion-mnist" if photos is None else "catalogue"
+    known = [other for other, protocol in PROTOCOLS.items() if protocol.data == data]
+    if name not in known:
+        what = "no protocol of this data:" if name in PROTOCOLS else "unknown protocol"
+        raise ArgumentError(f"{what} {name!r}; known: {', '.join(known)}")
+    if name == "pairs" and pairs is None:
+        raise ArgumentError("the protocol pairs needs a file of them: say pairs = FILE")
 
 
 def _once(runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -326,160 +478,3 @@ def read_runs(suite: Suite, folder: Path) -> dict[Run, dict[str, Any]]:
             ) from error
         found[run] = record
     return found
-
-
-def run_suite(
-    suite: Suite,
-    folder: Path,
-    *,
-    train: ImageSet,
-    test: ImageSet,
-    dataset: str,
-    progress: Progress,
-    on_run: Callable[[Run, dict[str, Any]], None] | None = None,
-) -> dict[Run, dict[str, Any]]:
-    """Run what is not recorded yet.
-
-    Runs of one plan that are trained on the same images share one training: its encoder
-    stays in the cache folder, and a training that was stopped goes on from its last epoch.
-
-    Args:
-        suite: what to run.
-        folder: of the records.
-        train: the whole training split.
-        test: the test split.
-        dataset: their name, for the records.
-        progress: told which run it is at.
-        on_run: called with each run that is done now, and its record.
-
-    Returns:
-        The record of every run.
-
-    Raises:
-        LeakError: a run would measure on images that it trained on.
-        ArgumentError: an objective cannot do with the bits or types of a run.
-        TrainingError: some trainings cannot go on; all others are recorded.
-        SuiteError: a record is damaged.
-    """
-    records = read_runs(suite, folder)
-    missing = [run for run in suite.runs if run not in records]
-    for run in missing:
-        _check_types(run, train.class_names)
-    bench = _SuiteBench(train, test, dataset)
-    failed = []
-    for number, run in enumerate(missing, 1):
-        name = f"run {number} of {len(missing)}: {run.path.with_suffix('')}"
-        progress(name, 0, 0)
-        # Another process may have run it since.
-        there = read_runs(replace(suite, runs=(run,)), folder)
-        if not there:
-            try:
-                there = {run: bench.record(run, partial(progress, name))}
-            except TrainingError as error:
-                failed.append(f"{run.path.with_suffix('')}: {error}")
-                continue
-            text = json.dumps(there[run], allow_nan=False) + "\n"
-            write_atomically(folder / run.path, text.encode())
-        records.update(there)
-        if on_run:
-            on_run(run, records[run])
-    if failed:
-        raise TrainingError(
-            f"{'; '.join(failed)} (a suite says learning_rate in its [plan], or in that of the run)"
-        )
-    return {run: records[run] for run in suite.runs}
-
-
-def _check_types(run: Run, class_names: Sequence[str]) -> None:
-    """Now, and not after the trainings before it."""
-    if isinstance(run.plan, TrainingPlan):
-        try:
-            run.plan.check_types(type_count(PROTOCOLS[run.protocol].training, class_names))
-        except ArgumentError as error:
-            raise ArgumentError(f"{run.path.with_suffix('')}: {error}") from error
-
-
-class _SuiteBench:
-    """Trains and measures the runs of a suite on one data set."""
-
-    def __init__(self, train: ImageSet, test: ImageSet, dataset: str) -> None:
-        self.train = train
-        self.test = test
-        self.dataset = dataset
-        self.train_sha256 = hashlib.sha256(train.images.tobytes() + train.labels.tobytes())
-        # A part is a copy of most of the images: no more than one is held.
-        self._part = lru_cache(maxsize=1)(lambda part, seed: TRAINING_PARTS[part](train, seed=seed))
-
-    def record(self, run: Run, progress: Callable[[int, int], None]) -> dict[str, Any]:
-        protocol = PROTOCOLS[run.protocol]
-        task = make_task(protocol, self.train, self.test, seed=run.seed)
-        training: dict[str, Any] = {}
-        if run.plan is None:
-            result = evaluate_pixel_sad(task)
-        else:
-            train_set, validation_set = self._part(protocol.training, run.seed)
-            check_no_leak(task, {*train_set.ids, *validation_set.ids})
-            encoder, facts = self._encoder(run, run.plan, progress)
-            trained_on = encoder.record.training["train_images_sha256"]
-            if trained_on != hashlib.sha256(train_set.images.tobytes()).hexdigest():
-                raise LeakError(
-                    f"{encoder.name} was trained on other images than {run.protocol} says; "
-                    "delete it and run the suite again"
-                )
-            result = evaluate_encoder(task, encoder, radius=run.radius)
-            record = encoder.record
-            training = {
-                **record.training,
-                **facts,
-                "weights": record.weights,
-                "figures": record.figures,
-                "fingerprint": encoder.fingerprint,
-                "cached_as": self._cached(run, run.plan).name,
-            }
-        return {
-            "format": FORMAT,
-            "version": FORMAT_VERSION,
-            "created": now(),
-            "recipe": RECIPE,
-            "evaluation": EVALUATION,
-            "machine": describe_machine(),
-            "dataset": self.dataset,
-            "system": run.system,
-            "protocol": run.protocol,
-            "neighbours": protocol.neighbours,
-            "seed": run.seed,
-            "plan": run.settings,
-            "queries_sha256": hashlib.sha256("\n".join(task.query_ids).encode()).hexdigest(),
-            "training": training,
-            "result": result,
-        }
-
-    def _encoder(
-        self, run: Run, plan: Plan, progress: Callable[[int, int], None]
-    ) -> tuple[Encoder, dict[str, Any]]:
-        """Trained now or before, and what is known of that training besides its record."""
-        path = self._cached(run, plan)
-        beside = path.with_suffix(".json")
-        if not path.is_file():
-            unfinished = path.with_name(f"unfinished-{path.name}")
-            trained = train_encoder(
-                plan,
-                self.train,
-                unfinished,
-                dataset=self.dataset,
-                part=PROTOCOLS[run.protocol].training,
-                on_step=lambda step: progress(
-                    (step.epoch - 1) * step.steps + step.step, plan.total_epochs * step.steps
-                ),
-            )
-            facts = {"machine": describe_machine(), "differing_bits": trained.differing_bits}
-            # Whoever finds the encoder finds the facts.
-            write_atomically(beside, json.dumps(facts).encode())
-            unfinished.replace(path)
-        return Encoder.load(path), json.loads(beside.read_text(encoding="utf-8"))
-
-    def _cached(self, run: Run, plan: Plan) -> Path:
-        """Where the encoder of a run lies, once it is trained."""
-        digest = self.train_sha256.copy()
-        digest.update(f"{self.dataset}\n{run.training}".encode())
-        return cache_folder() / "encoders" / f"{plan.objective}-{digest.hexdigest()[:16]}.onnx"

@@ -15,6 +15,7 @@ from hashsearch.cli.building import (
 )
 from hashsearch.cli.common import (
     column_option,
+    column_roles,
     encoder_option,
     extra,
     gallery_option,
@@ -33,7 +34,8 @@ from hashsearch.cli.common import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hashsearch.bench.suite import Run, Suite
+    from hashsearch.bench.suite import PhotoData, Run, Suite
+    from hashsearch.bench.suite_data import SuiteData
     from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.datasets.image_set import ImageSet
 
@@ -171,16 +173,20 @@ def bench(
         _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
         return
     if objectives:
-        refuse(
-            {**of_galleries, **of_data, **given(share=share, render=render)}, "beside --objectives"
-        )
+        refuse({**of_galleries, **given(share=share, render=render)}, "beside --objectives")
+        if data is None:
+            refuse(of_data, "beside --objectives without --data")
+        else:
+            refuse(given(data_dir=data_dir), "beside --data")
+        photos = _photos(data, source, columns, neighbours)
         _bench_objectives(
             _names(objectives),
             _numbers("--bits", bits),
             _numbers("--seeds", seeds),
-            _names(protocols),
+            _names(protocols) if photos is None or given(protocols=protocols) else None,
             radius,
             data_dir,
+            photos,
             out or Path("benchmarks") / "results" / "objectives",
             as_json=as_json,
         )
@@ -252,6 +258,7 @@ def _bench_data(
 
     from hashsearch import console
     from hashsearch.bench.catalogue import catalogue_table, check_rule, measure_catalogue
+    from hashsearch.bench.leaks import took_part
     from hashsearch.bench.machine import describe_machine
     from hashsearch.datasets.neighbours import NeighbourRule
     from hashsearch.files import check_writable, write_atomically
@@ -284,16 +291,15 @@ def _bench_data(
         )
     tell_notes(catalogue)
     skipped = tell_skipped(path, built.skipped)
-    trained = encoder_of(built.gallery, encoder).record
     measured = measure_catalogue(
         built.gallery,
         catalogue,
         rule,
-        trained_on=trained.dataset,
-        trained_part=str(trained.training.get("part", "")),
+        trained_on=took_part(encoder_of(built.gallery, encoder), built.gallery.ids()),
         radius=radius,
         seed=seed,
     )
+    del measured["per_query"]  # of use only beside another encoder's, as a suite has them
     result = {
         "gallery": str(path),
         "encoder": built.gallery.encoder_name,
@@ -332,7 +338,6 @@ def _bench_suites(
             write_report,
         )
         from hashsearch.bench.suite import load_suite, read_runs
-    from hashsearch.datasets import fashion_mnist
     from hashsearch.errors import TrainingError
 
     loaded = [(path.parent, load_suite(path).share(*share)) for path in files]
@@ -346,14 +351,17 @@ def _bench_suites(
             records = read_runs(suite, folder / RUNS)
             documents += _print_runs(suite, records, folder / RUNS, as_json=as_json)
     else:
-        train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
+        grey = None
+        if any(suite.photos is None for _, suite in loaded):
+            grey = _fashion_mnist(data_dir)
         for folder, suite in loaded:
             try:
-                documents += _run_suite(suite, train, test, folder / RUNS, as_json=as_json)
+                documents += _run_suite(suite, grey, folder / RUNS, as_json=as_json)
             except TrainingError as error:
                 # What could be run is recorded, and the report is of that.
                 failed.append(str(error))
-            record_duplicates(folder, train, test)
+            if suite.photos is None and grey is not None:
+                record_duplicates(folder, *grey)
     for folder in folders:
         page, *_ = write_report(folder)
         click.echo(f"Wrote {page}", err=True)
@@ -369,9 +377,10 @@ def _bench_objectives(
     objectives: list[str],
     bits: list[int],
     seeds: list[int],
-    protocols: list[str],
+    protocols: list[str] | None,
     radius: int,
     data_dir: Path | None,
+    photos: PhotoData | None,
     folder: Path,
     *,
     as_json: bool,
@@ -379,29 +388,62 @@ def _bench_objectives(
     """Train and measure objectives with their defaults."""
     with extra("train"):
         from hashsearch.bench.suite import make_suite
-    from hashsearch.datasets import fashion_mnist
+        from hashsearch.bench.suite_data import Photos
 
-    suite = make_suite(objectives, bits=bits, seeds=seeds, protocols=protocols, radius=radius)
-    train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
-    documents = _run_suite(suite, train, test, folder, as_json=as_json)
+    grey = None
+    if photos is None:
+        grey = _fashion_mnist(data_dir)
+    elif protocols is None:
+        protocols = [Photos(photos).protocol]
+    suite = make_suite(
+        objectives,
+        bits=bits,
+        seeds=seeds,
+        protocols=protocols or [],
+        radius=radius,
+        photos=photos,
+    )
+    documents = _run_suite(suite, grey, folder, as_json=as_json)
     if as_json:
         print_json(documents)
 
 
+def _photos(
+    data: Path | None, source: str | None, columns: Sequence[str], neighbours: str
+) -> PhotoData | None:
+    """What --data and its options say to a suite."""
+    if data is None:
+        return None
+    with extra("train"):
+        from hashsearch.bench.suite import PhotoData
+    return PhotoData(data, source, column_roles(columns), neighbours)
+
+
+def _fashion_mnist(data_dir: Path | None) -> tuple[ImageSet, ImageSet]:
+    """The training split and the test split."""
+    from hashsearch.datasets import fashion_mnist
+
+    return fashion_mnist.load("train", data_dir), fashion_mnist.sample()
+
+
 def _run_suite(
-    suite: Suite, train: ImageSet, test: ImageSet, folder: Path, *, as_json: bool
+    suite: Suite, grey: tuple[ImageSet, ImageSet] | None, folder: Path, *, as_json: bool
 ) -> list[Any]:
     """Run what is not recorded, and print all."""
     from hashsearch import console
-    from hashsearch.bench.suite import run_suite
+    from hashsearch.bench.suite_data import FashionMnist, Photos
+    from hashsearch.bench.suite_run import run_suite
 
+    data: SuiteData
+    if suite.photos is not None:
+        data = Photos(suite.photos, tell_notes)
+    elif grey is not None:
+        data = FashionMnist(*grey)
     with console.stages() as tell:
         records = run_suite(
             suite,
             folder,
-            train=train,
-            test=test,
-            dataset="fashion-mnist",
+            data,
             progress=tell,
             on_run=lambda run, _: click.echo(f"Recorded {folder / run.path}", err=True),
         )

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "column_option",
+    "column_roles",
     "encoder_option",
     "extra",
     "gallery_option",
@@ -107,13 +108,18 @@ def open_items(path: Path, source: str | None, columns: Sequence[str]) -> Catalo
     """
     from hashsearch.datasets.sources import open_source
 
+    return open_source(path, kind=source, columns=column_roles(columns))
+
+
+def column_roles(columns: Sequence[str]) -> dict[str, str] | None:
+    """The column of each role, of what :data:`column_option` takes; None where there is none."""
     roles = {}
     for text in columns:
         role, parted, name = text.partition("=")
         if not parted:
             raise click.UsageError(f"--column takes ROLE=NAME, not {text!r}")
         roles[role] = name
-    return open_source(path, kind=source, columns=roles or None)
+    return roles or None
 
 
 def tell_notes(catalogue: Catalogue) -> None:

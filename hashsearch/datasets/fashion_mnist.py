@@ -32,7 +32,15 @@ from hashsearch.errors import ArgumentError, DatasetError, DatasetMissing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["CLASS_NAMES", "download", "example_images", "load", "sample", "training_splits"]
+__all__ = [
+    "ATTRIBUTES",
+    "CLASS_NAMES",
+    "download",
+    "example_images",
+    "load",
+    "sample",
+    "training_splits",
+]
 
 Split = Literal["train", "test"]
 
@@ -48,6 +56,21 @@ CLASS_NAMES = (
     "Bag",
     "Ankle boot",
 )
+
+ATTRIBUTES = {
+    "T-shirt/top": ("upper body", "light", "short sleeves"),
+    "Trouser": ("lower body", "legs"),
+    "Pullover": ("upper body", "warm", "long sleeves"),
+    "Dress": ("upper body", "lower body", "light"),
+    "Coat": ("upper body", "warm", "long sleeves", "opens in front"),
+    "Sandal": ("footwear", "light", "open"),
+    "Shirt": ("upper body", "light", "long sleeves", "opens in front"),
+    "Sneaker": ("footwear", "closed", "low"),
+    "Bag": ("carried", "handle"),
+    "Ankle boot": ("footwear", "closed", "warm"),
+}
+"""What the name of each type says of it: ours, not the data set's, to measure with several labels
+an image. A single picture may differ: some tops have long sleeves."""
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 SOURCE_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
@@ -201,7 +224,7 @@ def _read_split(folder: Path, split: Split) -> ImageSet:
         )
     ids = tuple(f"{split}-{row:05d}" for row in range(len(images)))
     try:
-        return ImageSet(images, labels, CLASS_NAMES, ids)
+        return ImageSet(images, labels, CLASS_NAMES, ids, ATTRIBUTES)
     except DatasetError as error:
         raise DatasetError(f"{folder} does not hold Fashion-MNIST: {error}") from error
 

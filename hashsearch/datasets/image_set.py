@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,7 @@ from hashsearch.datasets.neighbours import Facts
 from hashsearch.errors import DatasetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["ImageSet"]
 
@@ -28,6 +28,7 @@ class ImageSet:
         labels: ``int64 (n,)``, indices into ``class_names``.
         class_names: one name a class.
         ids: one unique id an image.
+        class_attributes: of each class, what all that belongs to it has; none unless told.
 
     Raises:
         DatasetError: the parts do not fit together.
@@ -37,6 +38,7 @@ class ImageSet:
     labels: npt.NDArray[np.int64]
     class_names: tuple[str, ...]
     ids: tuple[str, ...]
+    class_attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.labels) == len(self.ids):
@@ -71,13 +73,20 @@ class ImageSet:
 
     @property
     def facts(self) -> Facts:
-        """What is known of the images: their types."""
-        return Facts.of_types(self.labels)
+        """What is known of the images: their types, and the attributes of those."""
+        of_types = Facts.of_types(self.labels)
+        names = self.attribute_names
+        has = np.zeros((len(self.class_names), len(names)), bool)
+        for number, name in enumerate(self.class_names):
+            for attribute in self.class_attributes.get(name, ()):
+                has[number, names.index(attribute)] = True
+        return replace(of_types, attributes=has[self.labels])
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
-        """Of attributes; no image has any."""
-        return ()
+        """Of the attributes, by their column in the facts."""
+        of_classes = (self.class_attributes.get(name, ()) for name in self.class_names)
+        return tuple(sorted({attribute for names in of_classes for attribute in names}))
 
     @property
     def digests(self) -> dict[str, str]:
@@ -121,9 +130,9 @@ class ImageSet:
 
     def subset(self, rows: npt.NDArray[np.int64]) -> ImageSet:
         """The images at ``rows`` (``int64 (m,)``), in that order."""
-        return ImageSet(
+        return replace(
+            self,
             images=self.images[rows],
             labels=self.labels[rows],
-            class_names=self.class_names,
             ids=tuple(self.ids[row] for row in rows),
         )

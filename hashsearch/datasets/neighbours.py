@@ -22,9 +22,13 @@ NEIGHBOUR_RULES = {
     "same-type": "both are of one type",
     "same-item": "both show the same article",
     "shared-attributes": "both have at least so many attributes in common",
+    "pairs": "people judged the two alike, in a file of pairs",
 }
 """What makes two images neighbours, by the name of the rule."""
 
+_NAMES = ", ".join(
+    f"{name}(N)" if name == "shared-attributes" else name for name in NEIGHBOUR_RULES
+)
 # ASCII: other digits would be numbers to Python, too.
 _RULE = re.compile(r"(?P<name>[a-z-]+)(\((?P<least>[0-9]{1,9})\))?")
 
@@ -73,10 +77,7 @@ class NeighbourRule:
 
     def __post_init__(self) -> None:
         if self.name not in NEIGHBOUR_RULES:
-            raise ArgumentError(
-                f"unknown neighbour rule {self.name!r}; known: same-type, same-item, "
-                "shared-attributes(N)"
-            )
+            raise ArgumentError(f"unknown neighbour rule {self.name!r}; known: {_NAMES}")
         if self.least < 1 or (self.least > 1 and self.name != "shared-attributes"):
             raise ArgumentError(
                 f"{self}: shared-attributes takes a number from 1 up, the other rules none"
@@ -96,10 +97,7 @@ class NeighbourRule:
         """
         match = _RULE.fullmatch(text.strip())
         if match is None:
-            raise ArgumentError(
-                f"unknown neighbour rule {text!r}; known: same-type, same-item, "
-                "shared-attributes(N)"
-            )
+            raise ArgumentError(f"unknown neighbour rule {text!r}; known: {_NAMES}")
         return cls(match["name"], int(match["least"] or 1))
 
     def __str__(self) -> str:
@@ -116,7 +114,11 @@ class NeighbourRule:
 
         Returns:
             ``bool (q, n)``.
+
+        Raises:
+            ArgumentError: the rule is ``pairs``, of which facts say nothing.
         """
+        self.check_factual()
         if self.name == "shared-attributes":
             # Counted in floats, by the machine's fastest product; exact below 2**24 attributes.
             shared = queries.attributes.astype(np.float32) @ gallery.attributes.astype(np.float32).T
@@ -135,8 +137,24 @@ class NeighbourRule:
 
         Returns:
             ``bool (n,)``; an image without is nobody's neighbour.
+
+        Raises:
+            ArgumentError: as of :meth:`relevance`.
         """
+        self.check_factual()
         return _KNOWN[self.name](facts)
+
+    def check_factual(self) -> None:
+        """Refuse a rule that looks at more than what is known of each image by itself.
+
+        Raises:
+            ArgumentError: the rule is ``pairs``.
+        """
+        if self.name == "pairs":
+            raise ArgumentError(
+                "pairs are judged one by one, in a file, so they can be measured, and not learnt "
+                "from: take `hashsearch bench --pairs FILE`, or a suite with pairs = FILE"
+            )
 
     def check(self, facts: Facts, what: str) -> None:
         """Refuse a rule that looks at what is not known of any image.
@@ -146,6 +164,7 @@ class NeighbourRule:
             what: what a message calls them.
 
         Raises:
+            ArgumentError: as of :meth:`relevance`.
             DatasetError: no image has what the rule compares.
         """
         if not self.known(facts).any():

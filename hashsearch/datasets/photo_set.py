@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hashsearch.datasets.catalogue import Catalogue
     from hashsearch.datasets.item import Item
 
-__all__ = ["PhotoParts", "PhotoSet", "photo_parts", "photo_preprocessing"]
+__all__ = ["PhotoParts", "PhotoSet", "photo_parts", "photo_preprocessing", "set_aside"]
 
 _SHARE = 0.1
 _LOOKED_AT = 2000  # photos, of which some two ought to be neighbours
@@ -167,7 +167,7 @@ def photo_parts(
     part = "official"
     if not validation:
         part = "official train, held out" if catalogue.has_splits else "held out"
-        away = _held_out(facts[rows], rule, catalogue.name)
+        away = set_aside(facts[rows], rule, catalogue.name)
         rows, held = rows[~away], rows[away]
     if rule.name == "same-type" and len(np.unique(facts.types[rows])) < 2:
         raise DatasetError(
@@ -200,8 +200,31 @@ def _names(named: Iterator[Sequence[str | None]]) -> tuple[str, ...]:
     return tuple(sorted({name for names in named for name in names if name}))
 
 
-def _held_out(facts: Facts, rule: NeighbourRule, name: str) -> npt.NDArray[np.bool_]:
-    """Which photos validate: ``bool (n,)``."""
+def set_aside(
+    facts: Facts,
+    rule: NeighbourRule,
+    name: str,
+    *,
+    share: float = _SHARE,
+    most: int = _MOST,
+) -> npt.NDArray[np.bool_]:
+    """Which photos are kept from training, to validate or to be measured; always the same.
+
+    See :func:`photo_parts` for what is taken of each type and article.
+
+    Args:
+        facts: of ``n`` photos.
+        rule: who is a neighbour of whom.
+        name: of the catalogue, for messages.
+        share: of the photos of each type.
+        most: about how many in all.
+
+    Returns:
+        ``bool (n,)``.
+
+    Raises:
+        DatasetError: the rule is ``same-item``, and no two articles have two photos each.
+    """
     rng = np.random.default_rng(0)
     # A photo of no known article is alone.
     alone = facts.items < 0
@@ -217,7 +240,7 @@ def _held_out(facts: Facts, rule: NeighbourRule, name: str) -> npt.NDArray[np.bo
                 f"{name} has no two articles of two photos each, from which alone same-item can "
                 "be learnt and validated; take --neighbours same-type"
             )
-    share = min(_SHARE, _MOST / max(len(facts), 1))
+    share = min(share, most / max(len(facts), 1))
     held = np.zeros(len(sizes), bool)
     for kind in np.unique(kinds):
         if rule.name == "same-item" and kind < 0:

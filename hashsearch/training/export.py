@@ -14,14 +14,15 @@ import onnx
 import onnxscript  # noqa: F401 - torch exports with it, and misses it only at the end of a run
 import torch
 
+from hashsearch._trained_ids import listed
 from hashsearch.codes import unpack_bits
-from hashsearch.encoder import METADATA_KEY, Encoder, EncoderRecord
+from hashsearch.encoder import METADATA_KEY, TRAINED_ON_KEY, Encoder, EncoderRecord
 from hashsearch.errors import ImageError
 from hashsearch.files import write_atomically
 from hashsearch.images import normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -80,7 +81,9 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def export(network: nn.Module, record: EncoderRecord, path: Path) -> None:
+def export(
+    network: nn.Module, record: EncoderRecord, path: Path, trained_on: Sequence[str] = ()
+) -> None:
     """Write an encoder; the file appears whole or not at all.
 
     Args:
@@ -88,13 +91,19 @@ def export(network: nn.Module, record: EncoderRecord, path: Path) -> None:
             has fine bits, ``(n, fine_bits)``; on the CPU, in eval mode.
         record: goes into the file's metadata.
         path: of the ``.onnx`` file.
+        trained_on: ids of the images that trained it or chose its best epoch, for
+            :meth:`~hashsearch.encoder.Encoder.took_part`; none: the file lists none.
 
     Raises:
         ArgumentError: the file cannot be written.
     """
     model = _onnx_model(network, record)
-    entry = model.metadata_props.add()
-    entry.key, entry.value = METADATA_KEY, record.to_json()
+    properties = {METADATA_KEY: record.to_json()}
+    if trained_on:
+        properties[TRAINED_ON_KEY] = listed(trained_on)
+    for key, value in properties.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())
 

@@ -146,6 +146,7 @@ class TrainingPlan:
     def _check_rule(self) -> None:
         """Refuse an objective that cannot learn from such neighbours, and name those that can."""
         kind = OBJECTIVES[self.objective]
+        self.rule.check_factual()
         if self.rule.name == "shared-attributes" and not kind.several_classes:
             takes = [name for name, other in OBJECTIVES.items() if other.several_classes]
             raise ArgumentError(

@@ -21,7 +21,7 @@ from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.trainer import Diverged, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from hashsearch.datasets.catalogue import Catalogue
@@ -170,7 +170,13 @@ def train_on_photos(
         raise ArgumentError(f"the image size must be from 1 pixel up, not {size}")
     preprocessing = photo_preprocessing(size)
     parts = photo_parts(catalogue, plan.rule, preprocessing)
-    run = _Run(out, preprocessing, catalogue.name, parts.part)
+    run = _Run(
+        out,
+        preprocessing,
+        catalogue.name,
+        parts.part,
+        lists=(*parts.train.ids, *parts.validation.ids),
+    )
     if fresh:
         run.checkpoint.unlink(missing_ok=True)
     trained = run.train(
@@ -187,13 +193,22 @@ class _Run:
         preprocessing: of the images.
         dataset: their name.
         part: which of them train.
+        lists: ids of the images, for the file to list; none where ``part`` tells.
 
     Raises:
         ArgumentError: the folder of ``out`` refuses it.
     """
 
-    def __init__(self, out: Path, preprocessing: Preprocessing, dataset: str, part: str) -> None:
+    def __init__(
+        self,
+        out: Path,
+        preprocessing: Preprocessing,
+        dataset: str,
+        part: str,
+        lists: Sequence[str] = (),
+    ) -> None:
         check_writable(out)
+        self.lists = lists
         self.started = time.perf_counter()
         self.out, self.preprocessing, self.dataset, self.part = out, preprocessing, dataset, part
         self.checkpoint = out.with_name(f"{out.name}.checkpoint")
@@ -253,7 +268,8 @@ class _Run:
                 raise
             epoch = error.kept.best.epoch
             kept = self.out.with_name(f"{self.out.stem}.epoch-{epoch}{self.out.suffix}")
-            export(error.kept.network, self._record(plan, error.kept, train_set, kept.stem), kept)
+            record = self._record(plan, error.kept, train_set, kept.stem)
+            export(error.kept.network, record, kept, self.lists)
             raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
 
     def _written(
@@ -264,7 +280,7 @@ class _Run:
         validation_set: TrainingSet,
     ) -> Trained:
         record = self._record(plan, trained, train_set, self.out.stem)
-        export(trained.network, record, self.out)
+        export(trained.network, record, self.out, self.lists)
         differing = differing_bits(trained.network, self.out, validation_set, self.preprocessing)
         seconds = time.perf_counter() - self.started
         return Trained(self.out, record, trained.best, differing, seconds)

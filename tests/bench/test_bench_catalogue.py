@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from source_fixtures import write_in_shop, write_kaggle_styles, write_mvc
+from source_fixtures import mvc_rows, write_in_shop, write_kaggle_styles, write_mvc
 
-from hashsearch.bench.catalogue import measure_catalogue
+from hashsearch.bench.catalogue import catalogue_table, measure_catalogue
 from hashsearch.codes import hamming_distance
 from hashsearch.datasets.catalogue import Catalogue
 from hashsearch.datasets.item import Item
 from hashsearch.datasets.neighbours import NeighbourRule
-from hashsearch.errors import ArgumentError, DatasetError
+from hashsearch.errors import ArgumentError, DatasetError, LeakError
 from hashsearch.gallery import Gallery
 from hashsearch.metrics import average_precision, precision_within, recall_within
 
@@ -89,7 +89,7 @@ def test_figures_are_those_of_the_definitions(rule: str) -> None:
 @pytest.mark.parametrize(
     ("splits", "protocol", "pool"),
     [
-        (("train", "validation", "gallery"), "official-rest", 79),
+        (("train", "validation", "gallery"), "official-rest", 39),
         ((None,), "own-split", 119),
     ],
 )
@@ -97,24 +97,26 @@ def test_without_queries_of_its_own_some_are_drawn(
     splits: tuple[str | None, ...], protocol: str, pool: int
 ) -> None:
     catalogue, gallery = made(120, splits)
-    result = measure_catalogue(
-        gallery, catalogue, NeighbourRule(), trained_on="made", trained_part="official"
-    )
+    taken = {item.id for item in catalogue.items if item.split in {"train", "validation"}}
+    result = measure_catalogue(gallery, catalogue, NeighbourRule(), trained_on=taken)
     assert result["protocol"] == protocol
     assert result["queries"] + result["items"] == pool
-    assert result["leaks"] == (protocol == "own-split")
 
 
-@pytest.mark.parametrize(
-    ("part", "leaks"),
-    [("official", False), ("official train, held out", False), ("held out", True)],
-)
-def test_a_split_that_training_did_not_keep_leaks(part: str, leaks: bool) -> None:
-    catalogue, gallery = made(120, ("train", "query", "gallery"))
+def test_what_was_trained_on_is_measured_only_under_a_name_that_says_so() -> None:
+    catalogue, gallery = made(120, (None,))
     rule = NeighbourRule()
-    result = measure_catalogue(gallery, catalogue, rule, trained_on="made", trained_part=part)
-    assert result["leaks"] == leaks
-    assert not measure_catalogue(gallery, catalogue, rule, trained_on="other")["leaks"]
+    result = measure_catalogue(gallery, catalogue, rule, trained_on={"003"})
+    assert result["protocol"] == "own-split-seen"
+    assert "Some of these very images trained the encoder" in catalogue_table(result).note
+    catalogue, gallery = made(120, ("train", "query", "gallery"))
+    (query, *_), (searched, *_) = catalogue.split("query"), catalogue.split("gallery")
+    for id_, what in ((query.id, "queries"), (searched.id, "gallery images")):
+        with pytest.raises(LeakError, match=f"1 of (39|40) {what} of official took part"):
+            measure_catalogue(gallery, catalogue, rule, trained_on={id_})
+    allowed = measure_catalogue(gallery, catalogue, rule, trained_on={catalogue.items[0].id})
+    assert allowed["protocol"] == "official"
+    assert "very images" not in catalogue_table(allowed).note
 
 
 def test_a_measurement_takes_nothing_from_a_gallery(
@@ -149,10 +151,15 @@ def test_what_nobody_says_cannot_be_compared() -> None:
         measure_catalogue(gallery, few, NeighbourRule("same-item"))
 
 
+def enough_of_mvc(folder: Path) -> Path:
+    """So many that some are left to be measured."""
+    return write_mvc(folder, mvc_rows(articles=12))
+
+
 @pytest.mark.parametrize(
     ("write", "rule", "name", "protocol"),
     [
-        (write_mvc, "same-item", "mvc", "official-rest"),
+        (enough_of_mvc, "same-item", "mvc", "official-rest"),
         (write_in_shop, "same-item", "in-shop", "official"),
         (write_in_shop, "shared-attributes(1)", "in-shop", "official"),
     ],

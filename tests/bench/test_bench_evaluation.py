@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -8,9 +9,11 @@ import pytest
 from bench_cases import encoder, image_set
 
 from hashsearch.bench.evaluation import evaluate_encoder, evaluate_pixel_sad
-from hashsearch.bench.protocols import PROTOCOLS, Task, make_task
+from hashsearch.bench.protocols import PROTOCOLS, Task
+from hashsearch.bench.suite_data import make_task
 from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.datasets.image_set import ImageSet
+from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.metrics import average_precision, precision_within, recall_within
 
 EMPTY = image_set(240).subset(np.arange(0))
@@ -22,7 +25,7 @@ def task() -> Task:
 
 
 def relevant(task: Task) -> npt.NDArray[np.bool_]:
-    alike: npt.NDArray[np.bool_] = task.query_labels[:, None] == task.gallery.labels[None, :]
+    alike: npt.NDArray[np.bool_] = task.queries.labels[:, None] == task.gallery.labels[None, :]
     return alike
 
 
@@ -30,8 +33,8 @@ def test_an_encoder_is_measured_by_its_semantic_codes(task: Task) -> None:
     made = encoder()
     result = evaluate_encoder(task, made, radius=3)
     codes = [
-        split_codes(made.encode_pixels(images[:, None]), made.n_bits)[0]
-        for images in (task.queries, task.gallery.images)
+        split_codes(made.encode_pixels(images.pixels), made.n_bits)[0]
+        for images in (task.queries, task.gallery)
     ]
     distance = hamming_distance(*codes)
     expected = average_precision(distance, relevant(task))
@@ -51,7 +54,7 @@ def test_pixels_are_compared_by_their_absolute_differences(task: Task) -> None:
     distance = np.array(
         [
             [np.abs(query.astype(int) - image).sum() for image in task.gallery.images]
-            for query in task.queries
+            for query in task.queries.images
         ]
     )
     expected = average_precision(distance, relevant(task))
@@ -67,8 +70,8 @@ def test_pixel_differences_worked_by_hand() -> None:
         ("coat", "bag"),
         ("a", "b", "c"),
     )
-    query = np.array([[[10, 0, 255]]], np.uint8)
-    task = Task(PROTOCOLS["held-out"], query, ("q",), np.array([0], np.int64), searched)
+    query = replace(searched.subset(np.array([1])), images=np.array([[[10, 0, 255]]], np.uint8))
+    task = Task(PROTOCOLS["held-out"], NeighbourRule(), query, searched)
     # 2, 3 and 5 grey levels away; the relevant ones stand second and third.
     result = evaluate_pixel_sad(task)
     assert result["map"]["value"] == pytest.approx((1 / 2 + 2 / 3) / 2)
@@ -90,11 +93,6 @@ def test_the_same_item_is_looked_for_by_codes_and_by_pixels() -> None:
             assert len(values) == 240
             assert np.mean(values) == pytest.approx(value, abs=1e-4)
     nothing_moved = Task(
-        task.protocol,
-        task.gallery.images[:20],
-        task.gallery.ids[:20],
-        task.gallery.labels[:20],
-        task.gallery,
-        np.arange(20),
+        task.protocol, task.rule, task.gallery.subset(np.arange(20)), task.gallery, np.arange(20)
     )
     assert evaluate_pixel_sad(nothing_moved)["recall_at"]["1"]["value"] == 1

@@ -36,6 +36,13 @@ def gallery_of(n_items: int, *, labelled: bool = False, fine_bits: int = FINE_BI
     )
 
 
+def measured_pairs(
+    gallery: Gallery, pairs: JudgedPairs, *, radius: int, seed: int = 0
+) -> dict[str, Any]:
+    """Of the rows of a gallery."""
+    return judged_pairs(gallery.codes(), pairs, n_bits=gallery.n_bits, radius=radius, seed=seed)
+
+
 def judged(queries: Any, items: Any, relevant: Any) -> JudgedPairs:
     return JudgedPairs(
         "judged.csv",
@@ -52,7 +59,7 @@ def some_pairs(gallery: Gallery, n_pairs: int, seed: int = 0) -> JudgedPairs:
     queries, items = both // (len(gallery) - 1), both % (len(gallery) - 1)
     items += items >= queries
     pairs = judged(queries % 12, items, np.zeros(n_pairs))
-    distance, _ = pair_distances(gallery, pairs)
+    distance, _ = pair_distances(gallery.codes(), pairs, gallery.n_bits)
     return judged(queries % 12, items, rng.random(n_pairs) < np.exp(-distance / 6))
 
 
@@ -75,7 +82,7 @@ def test_distances_are_the_bits_that_differ(n_items: int, fine_bits: int, seed: 
     gallery = gallery_of(n_items, fine_bits=fine_bits)
     rng = np.random.default_rng(seed)
     pairs = judged(rng.integers(0, n_items, 30), rng.integers(0, n_items, 30), np.ones(30))
-    distance, full_distance = pair_distances(gallery, pairs)
+    distance, full_distance = pair_distances(gallery.codes(), pairs, gallery.n_bits)
     codes = gallery.codes()
     for place in range(30):
         other = codes[pairs.queries[place]] ^ codes[pairs.items[place]]
@@ -88,8 +95,8 @@ def test_distances_are_the_bits_that_differ(n_items: int, fine_bits: int, seed: 
 def test_the_measurement_equals_slow_loops() -> None:
     gallery = gallery_of(80)
     pairs = some_pairs(gallery, 300)
-    measured = judged_pairs(gallery, pairs, radius=3)
-    distance, full_distance = pair_distances(gallery, pairs)
+    measured = measured_pairs(gallery, pairs, radius=3)
+    distance, full_distance = pair_distances(gallery.codes(), pairs, gallery.n_bits)
     relevant = pairs.relevant
     assert (measured["pairs"], measured["relevant"]) == (300, sum(relevant))
     assert measured["irrelevant"] == 300 - sum(relevant)
@@ -129,7 +136,7 @@ def test_the_measurement_by_hand() -> None:
         [near, edge, beyond, eight, zero],
         [True, True, True, False, False],
     )
-    measured = judged_pairs(gallery, pairs, radius=2)
+    measured = measured_pairs(gallery, pairs, radius=2)
     assert measured["relevant_outside"] == {
         "value": 1 / 3,  # item 3, at distance 3
         "low": None,  # one query has relevant pairs: nothing is known of others
@@ -151,7 +158,7 @@ def test_the_measurement_by_hand() -> None:
 
 def test_the_curves_are_monotone_and_end_where_all_is_inside() -> None:
     gallery = gallery_of(60)
-    curve = judged_pairs(gallery, some_pairs(gallery, 200), radius=2)["curve"]
+    curve = measured_pairs(gallery, some_pairs(gallery, 200), radius=2)["curve"]
     for wrong, sign, last in (("relevant_outside", -1, 0), ("irrelevant_inside", 1, 1)):
         value = np.array(curve[wrong]["value"])
         assert np.all(sign * np.diff(value) >= 0)
@@ -185,16 +192,16 @@ def test_the_order_of_the_pairs_changes_nothing_and_the_seed_only_the_interval()
     pairs = some_pairs(gallery, 120)
     order = np.random.default_rng(1).permutation(120)
     shuffled = judged(pairs.queries[order], pairs.items[order], pairs.relevant[order])
-    measured = judged_pairs(gallery, pairs, radius=2)
-    assert judged_pairs(gallery, shuffled, radius=2) == measured
-    other = judged_pairs(gallery, pairs, radius=2, seed=1)
+    measured = measured_pairs(gallery, pairs, radius=2)
+    assert measured_pairs(gallery, shuffled, radius=2) == measured
+    other = measured_pairs(gallery, pairs, radius=2, seed=1)
     assert other["relevant_outside"]["value"] == measured["relevant_outside"]["value"]
     assert other["relevant_outside"]["low"] != measured["relevant_outside"]["low"]
 
 
 def test_a_radius_beyond_the_code_holds_every_pair() -> None:
     gallery = gallery_of(30)
-    measured = judged_pairs(gallery, some_pairs(gallery, 60), radius=1000)
+    measured = measured_pairs(gallery, some_pairs(gallery, 60), radius=1000)
     assert measured["relevant_outside"]["value"] == 0
     assert measured["irrelevant_inside"]["value"] == 1
 
@@ -202,10 +209,10 @@ def test_a_radius_beyond_the_code_holds_every_pair() -> None:
 def test_what_is_not_in_the_gallery_is_refused() -> None:
     gallery = gallery_of(5)
     for pairs in (judged([0], [5], [True]), judged([-1], [2], [True])):
-        with pytest.raises(ArgumentError, match=r"rows must lie in 0 \.\. 4"):
-            judged_pairs(gallery, pairs, radius=2)
+        with pytest.raises(ArgumentError, match=r"names row (5|-1) of 5 items"):
+            measured_pairs(gallery, pairs, radius=2)
     with pytest.raises(ArgumentError, match="radius must be 0 or more, not -1"):
-        judged_pairs(gallery, judged([0], [1], [True]), radius=-1)
+        measured_pairs(gallery, judged([0], [1], [True]), radius=-1)
 
 
 @given(
@@ -234,7 +241,10 @@ def test_a_run_records_the_pairs_of_any_gallery(tmp_path: Path, labelled: bool) 
     gallery = gallery_of(60, labelled=labelled)
     pairs = some_pairs(gallery, 150)
     result = bench.run(gallery, radius=3, scales=[], pairs=pairs, seed=4)
-    assert result["pairs"] == judged_pairs(gallery, pairs, radius=3, seed=4)
+    assert result["pairs"] == {
+        "protocol": "pairs",
+        **measured_pairs(gallery, pairs, radius=3, seed=4),
+    }
     assert bool(result["quality"]) == labelled
     (tmp_path / "pairs.png").touch()
     files = bench.record(result, tmp_path)
@@ -256,7 +266,7 @@ def test_the_table_says_what_the_record_says() -> None:
     result = bench.run(gallery, radius=3, scales=[], pairs=pairs)
     (table,) = (table for table in bench.tables(result) if table.title.startswith("Judged"))
     assert table.title.startswith("Judged pairs: judged.csv, ")
-    distance, full_distance = pair_distances(gallery, pairs)
+    distance, full_distance = pair_distances(gallery.codes(), pairs, gallery.n_bits)
     measured = result["pairs"]
     for row, kind, wrong, members in (
         (table.rows[0], "relevant", "relevant_outside", pairs.relevant),
@@ -293,7 +303,7 @@ def test_the_plot_shows_the_radius_and_the_pairs() -> None:
     result = bench.run(gallery, scales=[])
     pixels = []
     for radius, seed in ((1, 0), (4, 0), (1, 1)):
-        measured = judged_pairs(gallery, some_pairs(gallery, 90, seed), radius=radius)
+        measured = measured_pairs(gallery, some_pairs(gallery, 90, seed), radius=radius)
         plots = draw({**result, "latency": [], "pairs": measured})
         pixels.append(np.asarray(Image.open(io.BytesIO(plots["pairs.png"]))))
     assert (pixels[0] != pixels[1]).any()

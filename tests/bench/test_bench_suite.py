@@ -25,7 +25,9 @@ from hashsearch.bench.report import (
 )
 from hashsearch.bench.report_plots import discriminators, of_systems
 from hashsearch.bench.statistics import holm
-from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs, run_suite
+from hashsearch.bench.suite import Run, load_suite, make_suite, read_runs
+from hashsearch.bench.suite_data import FashionMnist
+from hashsearch.bench.suite_run import run_suite
 from hashsearch.datasets.fashion_mnist import training_splits
 from hashsearch.datasets.image_set import ImageSet
 from hashsearch.datasets.parts import TRAINING_PARTS
@@ -95,7 +97,7 @@ def file(tmp_path: Path) -> Path:
 
 def run_all(path: Path, folder: Path, tell: Any = lambda *_: None) -> dict[Run, dict[str, Any]]:
     suite = load_suite(path)
-    return run_suite(suite, folder, train=TRAIN, test=TEST, dataset="bars", progress=tell)
+    return run_suite(suite, folder, FashionMnist(TRAIN, TEST, "bars"), progress=tell)
 
 
 def test_a_suite_is_every_combination_once(file: Path) -> None:
@@ -267,6 +269,24 @@ BAD_SUITES = {
     "an unknown key": ("titel = 'x'\n" + SUITE, "does not know titel"),
     "an unknown objective": (SUITE.replace('"lsh"', '"lhs"'), "number 1: unknown objective 'lhs'"),
     "an unknown protocol": (SUITE.replace("same-item", "same"), "unknown protocol 'same'; known: "),
+    "a protocol of other data": (
+        SUITE.replace("same-item", "official"),
+        "no protocol of this data: 'official'; known: held-out",
+    ),
+    "pairs without a file": (SUITE.replace("same-item", "pairs"), "say pairs = FILE"),
+    "pairs of nobody": (f"pairs = 'suite.toml'\n{SUITE}", "cannot be read (No such file"),
+    "pairs that nothing asks for": (f"pairs = 'two.toml'\n{SUITE}", "no run is of the protocol"),
+    "pairs of pixels": (
+        f"pairs = 'two.toml'\n{SUITE.replace('same-item', 'pairs')}",
+        "pixel-sad compares small grey images of one size, and has no ball; leave it out",
+    ),
+    "a rule without data": (f"neighbours = 'same-item'\n{SUITE}", "of no meaning without data"),
+    "data of a number": (f"data = 3\n{SUITE}", "data cannot be 3"),
+    "a size of text": (f"data = 'shop'\nimage_size = '9'\n{SUITE}", "image_size cannot be '9'"),
+    "a size of nothing": (f"data = 'shop'\nimage_size = 0\n{SUITE}", "from 1 pixel up, not 0"),
+    "columns of numbers": (f"data = 'shop'\ncolumns = {{ id = 1 }}\n{SUITE}", "names by role"),
+    "pairs to learn from": (f"data = 'shop'\nneighbours = 'pairs'\n{SUITE}", "one by one"),
+    "photos of few labels": (f"data = 'shop'\n{SUITE}", "'held-out'; known: official, official-"),
     "an unknown setting": (
         SUITE.replace("fine_bits", "fine"),
         "number 2: fine: of no meaning for the objective dch",
@@ -547,9 +567,7 @@ def test_what_an_objective_cannot_do_is_said_before_anything_is_trained(tmp_path
         run_suite(
             suite,
             tmp_path / "runs",
-            train=replace(TRAIN, class_names=(*CLASSES, "cap")),
-            test=TEST,
-            dataset="bars",
+            FashionMnist(replace(TRAIN, class_names=(*CLASSES, "cap")), TEST, "bars"),
             progress=lambda *_: None,
         )
     assert not (tmp_path / "runs").exists()

@@ -159,6 +159,9 @@ def test_a_folder_becomes_an_encoder_that_takes_its_photos(
     assert trained.differing_bits <= 0.01
     codes = encoder.encode([item.image for item in items])
     assert codes.shape == (36, 3)
+    took_part = encoder.took_part([*(item.id for item in items), "coat/99.jpg"])
+    assert took_part is not None
+    assert took_part.tolist() == [*[True] * 36, False]
 
 
 def test_photos_are_learnt_to_be_told_apart(shop: Catalogue) -> None:
