@@ -68,6 +68,7 @@ def content_stamp(item: Item) -> tuple[int, ImageSource]:
 
 
 def _digest(item: Item, content: bytes) -> int:
-    digest = hashlib.blake2b(b"%d %r " % (READING, item.box), digest_size=8)
+    # Processors have instructions for SHA-256: of a photo it takes a third of BLAKE2b's time.
+    digest = hashlib.sha256(b"%d %r " % (READING, item.box))
     digest.update(content)
-    return int.from_bytes(digest.digest(), "little")
+    return int.from_bytes(digest.digest()[:8], "little")

@@ -52,17 +52,19 @@ def differing_bits(
     Args:
         network: on the CPU, in eval mode.
         path: of the ``.onnx`` file that it was exported to.
-        images: to encode with both; of those that are read one by one, the first 200 that can be.
+        images: to encode with both; of those that are read one by one, the first 200 that can be,
+            or noise where none can be any more.
         preprocessing: of the images.
     """
     pixels = images.pixels
     if pixels is None:
-        pixels = np.stack([*itertools.islice(_readable(images), _COMPARED)])
+        some = [*itertools.islice(_readable(images), _COMPARED)]
+        pixels = np.stack(some) if some else _noise(preprocessing)
     codes = Encoder(path.read_bytes()).encode_pixels(pixels, batch_size=_AT_ONCE)
     with torch.no_grad():
         parts = [
-            torch.cat(network(torch.from_numpy(normalise(some, preprocessing))), dim=1)
-            for some in np.array_split(pixels, max(len(pixels) // _AT_ONCE, 1))
+            torch.cat(network(torch.from_numpy(normalise(part, preprocessing))), dim=1)
+            for part in np.array_split(pixels, max(len(pixels) // _AT_ONCE, 1))
         ]
     bits = torch.cat(parts).numpy() >= 0
     return float(np.mean(unpack_bits(codes) != bits))
@@ -74,6 +76,12 @@ def _readable(images: TrainingSet) -> Iterator[npt.NDArray[np.uint8]]:
             yield images.read(row)
         except ImageError:  # noqa: PERF203 - told when it was first met
             continue
+
+
+def _noise(preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    size = preprocessing.size
+    shape = (_AT_ONCE, preprocessing.channels, size, size)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
 def now() -> str:

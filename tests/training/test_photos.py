@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -275,6 +276,23 @@ def test_a_run_on_bad_files_ends_as_an_encoder(shop: Catalogue, tmp_path: Path) 
     trained = trained_on(bad, tmp_path / "shop.onnx")
     assert set(trained.skipped) == {bad.items[0].id, bad.items[13].id}
     assert trained.record.training["skipped_images"] == 2
+
+
+def test_files_that_are_gone_when_the_encoder_is_written_do_not_lose_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+
+    def gone(report: EpochReport) -> None:
+        del report
+        shutil.rmtree(copy, ignore_errors=True)
+
+    plan = replace(PLAN, epochs=1)
+    items = folder_items(copy)
+    trained = trained_on(Catalogue("shop", items), tmp_path / "shop.onnx", plan, on_epoch=gone)
+    assert trained.differing_bits <= 0.01
+    assert Encoder.load(tmp_path / "shop.onnx").n_bits == 16
 
 
 def test_batches_with_less_than_two_photos_are_passed_over(shop: Catalogue, tmp_path: Path) -> None:
