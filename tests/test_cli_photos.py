@@ -89,3 +89,51 @@ def test_a_catalogue_file_says_what_is_learnt_from_and_how(run: Any, colours: Pa
     done = run(*line.split(), *options.split(), *named, "--neighbours", "same-item")
     assert done.status == 1
     assert "8 validation images with no two neighbours by same-item" in done.err
+
+
+SUITE = """
+data = "../shop"
+image_size = 28
+
+[plan]
+backbone = "lenet"
+epochs = 1
+settle_epochs = 0
+batch_size = 8
+precision = "float32"
+device = "cpu"
+
+[[runs]]
+objectives = ["dch", "classifier-bits"]
+bits = [16]
+seeds = [0]
+protocols = ["own-split"]
+"""
+
+
+def test_objectives_are_compared_on_photos(
+    run: Any, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HASHSEARCH_CACHE", str(colours.parent / "cache"))
+    suite = Path("suites/shop.toml")
+    suite.parent.mkdir()
+    suite.write_text(SUITE)
+    done = run("bench", "--suite", suite)
+    assert done.status == 0
+    page = Path("suites/README.md").read_text()
+    assert "2 of 2 runs are recorded of shop (neighbours: same-type)" in page
+    assert "| dch |" in page
+    # Without the photos the report can be rendered all the same.
+    colours.rename("elsewhere")
+    assert run("bench", "--suite", suite, "--render").status == 0
+    assert Path("suites/README.md").read_text() == page
+
+
+def test_what_photos_cannot_be_measured_by_is_told(run: Any, colours: Path) -> None:
+    line = "bench --objectives dch --data shop --protocols held-out"
+    assert "no protocol of this data: 'held-out'; known: official" in run(*line.split()).error
+    line = "bench --objectives dch --neighbours same-item"
+    told = run(*line.split())
+    assert (told.status, "--neighbours: of no meaning" in told.error) == (2, True)
+    line = "bench --objectives lsh --data shop"
+    assert "lsh is fitted to the small grey images" in run(*line.split()).error

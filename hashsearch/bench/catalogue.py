@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Parted", "catalogue_table", "check_rule", "measure_catalogue", "part_catalogue"]
 
 _CUTS = (1, 10)
+_FIVE = 5  # items, of which one is a query
 _MOST_QUERIES = 1000  # of a data set whose own split names none
 
 
@@ -174,7 +175,7 @@ def part_catalogue(items: Sequence[Item], facts: Facts, seed: int = 0) -> Parted
     Where the data set has queries and a gallery of its own, those are they (protocol
     ``official``). Where it only says what trains and what validates, the rest is parted
     (``official-rest``); where it has no split, all of it is (``own-split``): up to 100 queries a
-    type, a fifth of its items at most.
+    type, a fifth of its items at most; where no type has five items, of all of them together.
 
     Args:
         items: of the catalogue.
@@ -192,14 +193,15 @@ def part_catalogue(items: Sequence[Item], facts: Facts, seed: int = 0) -> Parted
         return Parted(queries, searched, PROTOCOLS["official"])
     protocol = PROTOCOLS["official-rest" if (split == "train").any() else "own-split"]
     pool = np.flatnonzero((split != "train") & (split != "validation"))
-    if (facts.types[pool] >= 0).any():
+    types = facts.types[pool]
+    if np.bincount(types[types >= 0], minlength=1).max() >= _FIVE:
         # Items without a type are a type of their own here: each is asked for, too.
-        parted = held_out(facts.types[pool], seed=seed)
+        parted = held_out(types, seed=seed)
         return Parted(pool[parted.queries], pool[parted.gallery], protocol)
-    if len(pool) < 5:
-        raise ArgumentError(f"{len(pool)} items are too few to measure; 5 are needed")
+    if len(pool) < _FIVE:
+        raise ArgumentError(f"{len(pool)} items are too few to measure; {_FIVE} are needed")
     order = np.random.default_rng(seed).permutation(pool)
-    count = min(_MOST_QUERIES, len(pool) // 5)
+    count = min(_MOST_QUERIES, len(pool) // _FIVE)
     return Parted(np.sort(order[:count]), np.sort(order[count:]), protocol)
 
 

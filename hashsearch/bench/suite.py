@@ -431,7 +431,8 @@ def _runs_of(
         if photos is None:
             made = plan_for(objective, n_bits=n_bits, seed=seed, **settings)
         else:
-            settings.setdefault("neighbours", photos.neighbours)
+            if objective in OBJECTIVES:
+                settings.setdefault("neighbours", photos.neighbours)
             made = plan_for_photos(objective, n_bits=n_bits, seed=seed, **settings)
         runs.append(Run(system, protocol, seed, made, radius, photos, judged))
     return runs
