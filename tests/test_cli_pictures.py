@@ -83,6 +83,14 @@ def test_other_terminals_are_shown_half_blocks(shop: Path, photos: Path) -> None
     assert screen.text(top + 8).startswith("query")
 
 
+def test_pictures_of_very_many_queries_are_not_kept(shop: Path) -> None:
+    ids = [option for _ in range(102) for option in ("--id", "light/1.png")]
+    status, written = in_terminal(XTERM, "query", *ids, "-k", "1")
+    assert status == 0
+    assert written.count(" items within radius ") == 102
+    assert written.count("query ") == 100
+
+
 @pytest.mark.parametrize(
     ("options", "variables"),
     [

@@ -16,6 +16,7 @@ from hashsearch.cli.building import (
 from hashsearch.cli.common import (
     column_option,
     encoder_option,
+    examples,
     extra,
     gallery_option,
     given,
@@ -40,7 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 
-@click.command(short_help="Measure how good and how fast a gallery is.")
+@click.command(
+    short_help="Measure how good and how fast a gallery is.",
+    epilog=examples(
+        "hashsearch bench --gallery fashion-mnist --scales 1k --radius 2",
+        "hashsearch bench --data PHOTOS/ --json > measured.json",
+    ),
+)
 @radius_option
 @gallery_option
 @click.option(

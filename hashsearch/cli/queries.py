@@ -119,8 +119,9 @@ class Queries:
 
         self._titles.append(Path(self.names[-1]).name)
         self._types.append(None if source == "-" else _type_of(Path(source), types))
-        picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
-        self._pictures.append(picture if len(self._pictures) < MOST_QUERIES else None)
+        if shown := len(self._pictures) < MOST_QUERIES:
+            picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+        self._pictures.append(picture if shown else None)
 
 
 def _read(source: str, encoder: Encoder) -> tuple[Image.Image | None, str]:

@@ -11,6 +11,7 @@ import click
 
 from hashsearch.cli.common import (
     encoder_option,
+    examples,
     gallery_option,
     indexes_option,
     json_option,
@@ -32,7 +33,15 @@ __all__ = ["query"]
 _LONGEST_NAME = 200  # bytes
 
 
-@click.command(short_help="Find what is nearest to images or items.")
+@click.command(
+    short_help="Find what is nearest to images or items.",
+    epilog=examples(
+        "hashsearch query img.jpg",
+        "hashsearch query a.jpg b.png -k 6 --sheet found.png",
+        "hashsearch query - --json < img.jpg",
+        "hashsearch query -g shop --id Dress/7.png --label Dress --csv > found.csv",
+    ),
+)
 @click.argument("images", nargs=-1)
 @click.option(
     "--images-file",
@@ -83,16 +92,16 @@ _LONGEST_NAME = 200  # bytes
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a picture of queries and matches to this PNG file. Which matches are of "
-    "the query's type is marked where that is known: of --id, and of an image in a folder of its "
-    "name.",
+    help="Write a picture of queries and matches to this PNG file. It tells matches of "
+    "the query's type from others where that is known: of --id, and of an image in a folder that "
+    "is named as a type.",
 )
 @click.option(
     "--preview/--no-preview",
     "shows_pictures",
     default=None,
-    help="Show small pictures under the table [default: in a terminal that can, unless NO_COLOR "
-    "is set].",
+    help="Show small pictures under the tables of the first 100 queries [default: in a terminal "
+    "that can, unless NO_COLOR is set].",
 )
 @click.option(
     "--copy-to",
@@ -168,7 +177,7 @@ def query(
     else:
         for place, (name, found) in enumerate(zip(asked.names, matches, strict=True)):
             console.print_matches(name, found, opened, shown)
-            _show(rows[place : place + 1], opened, graphics)
+            _show(place, rows, opened, graphics)
     if asked.unreadable or not complete:
         click.get_current_context().exit(1)
 
@@ -250,14 +259,16 @@ def _graphics(*, wanted: bool | None, beside_table: bool) -> Graphics | None:
     return graphics
 
 
-def _show(rows: Sequence[SheetRow], gallery: Gallery, graphics: Graphics | None) -> None:
-    """The pictures of a query, if there are any to show."""
+def _show(
+    place: int, rows: Sequence[SheetRow], gallery: Gallery, graphics: Graphics | None
+) -> None:
+    """The pictures of the query at a place, if they can be shown and were kept."""
     if graphics is None:
         return
-    from hashsearch.pictures import preview
+    from hashsearch.pictures import MOST_QUERIES, preview
 
-    for row in rows:
-        text = preview(row, gallery, graphics, shutil.get_terminal_size().columns)
+    if place < MOST_QUERIES:
+        text = preview(rows[place], gallery, graphics, shutil.get_terminal_size().columns)
         click.echo(text, nl=False, color=True)
 
 
