@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -161,4 +163,19 @@ def write_kaggle_styles(
     (folder / "styles.csv").write_text("\n".join((header, *rows)) + "\n", encoding="utf-8")
     for number, row in enumerate(rows):
         jpeg(folder / "images" / f"{row.partition(',')[0]}.jpg", number)
+    return folder
+
+
+def write_fashion_mnist(folder: Path) -> Path:
+    """Training images and labels, as few as leave each class some beside the validation set."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    labels = (np.arange(5100) % 10).astype(np.uint8)
+    images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label + 4 : 2 * label + 8, 4:24] = 200
+    header = struct.pack(">4B3I", 0, 0, 8, 3, *images.shape)
+    (folder / "train-images-idx3-ubyte").write_bytes(header + images.tobytes())
+    header = struct.pack(">4BI", 0, 0, 8, 1, len(labels))
+    (folder / "train-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
     return folder

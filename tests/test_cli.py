@@ -17,6 +17,7 @@ import pytest
 from conftest import PHOTOS_PER_TYPE
 from PIL import Image
 from rich.cells import cell_len
+from source_fixtures import write_fashion_mnist
 from tiny_encoder import FINE_BITS, N_BITS, encoder_bytes
 
 from hashsearch.cli import cli
@@ -840,18 +841,8 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def idx_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Training images and labels, as few as leave each class some beside the validation set."""
-    folder = tmp_path_factory.mktemp("idx")
-    rng = np.random.default_rng(0)
-    labels = (np.arange(5100) % 10).astype(np.uint8)
-    images = rng.integers(0, 60, (len(labels), 28, 28), dtype=np.uint8)
-    for image, label in zip(images, labels, strict=True):
-        image[2 * label + 4 : 2 * label + 8, 4:24] = 200
-    header = struct.pack(">4B3I", 0, 0, 8, 3, *images.shape)
-    (folder / "train-images-idx3-ubyte").write_bytes(header + images.tobytes())
-    header = struct.pack(">4BI", 0, 0, 8, 1, len(labels))
-    (folder / "train-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
-    return folder
+    """See :func:`write_fashion_mnist`."""
+    return write_fashion_mnist(tmp_path_factory.mktemp("idx"))
 
 
 def test_the_options_of_train_have_the_defaults_of_a_plan() -> None:

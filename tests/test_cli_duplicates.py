@@ -118,6 +118,9 @@ def test_sheets_show_the_largest_groups(shop_of_codes: Path, run: Any) -> None:
     assert sorted(path.name for path in folder.iterdir()) == names
     heights = [read_image(folder / name).height for name in names]
     assert heights[0] == heights[1] > heights[2]
+    assert (
+        "Wrote 1 sheet to one" in run("duplicates", "pairs", "--sheets", "one", "--limit", "1").err
+    )
     assert "no sheet" in run("duplicates", "--limit", "0", "--sheets", "none").err
 
 

@@ -17,6 +17,7 @@ import click
 from hashsearch import __version__
 from hashsearch.cli.bench import bench
 from hashsearch.cli.building import add, build_index
+from hashsearch.cli.common import examples
 from hashsearch.cli.duplicates import duplicates
 from hashsearch.cli.galleries import compact, export, info, remove, verify
 from hashsearch.cli.search import query
@@ -70,7 +71,11 @@ def _fail(message: str, *, status: int) -> NoReturn:
     sys.exit(status)
 
 
-@click.group(no_args_is_help=False, invoke_without_command=True)
+@click.group(
+    no_args_is_help=False,
+    invoke_without_command=True,
+    epilog=examples("hashsearch build-index", "hashsearch query img.jpg"),
+)
 @click.pass_context
 @click.version_option(__version__, prog_name="hashsearch")
 def cli(context: click.Context) -> None:

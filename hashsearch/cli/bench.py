@@ -17,6 +17,7 @@ from hashsearch.cli.common import (
     column_option,
     column_roles,
     encoder_option,
+    examples,
     extra,
     gallery_option,
     given,
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 
-@click.command(short_help="Measure how good and how fast a gallery is.")
+@click.command(
+    short_help="Measure how good and how fast a gallery is.",
+    epilog=examples(
+        "hashsearch bench --gallery fashion-mnist --scales 1k --radius 2",
+        "hashsearch bench --data PHOTOS/ --json > measured.json",
+    ),
+)
 @radius_option
 @gallery_option
 @click.option(

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from hashsearch.cli.common import (
     column_option,
     encoder_option,
+    examples,
     gallery_option,
     given,
     indexes_option,
@@ -42,7 +43,15 @@ _strict_option = click.option(
 )
 
 
-@click.command("build-index")
+@click.command(
+    "build-index",
+    epilog=examples(
+        "hashsearch build-index                        # the sample that ships",
+        "hashsearch build-index PHOTOS/ --name shop    # sub-folders are types",
+        "hashsearch build-index PHOTOS/ --name shop --update",
+        "hashsearch build-index catalogue.csv --column label=kind",
+    ),
+)
 @click.argument("photos", type=click.Path(path_type=Path), required=False)
 @click.option(
     "--name",
@@ -233,7 +242,10 @@ def _tell_built(
         click.get_current_context().exit(1)
 
 
-@click.command(short_help="Add images to a gallery.")
+@click.command(
+    short_help="Add images to a gallery.",
+    epilog=examples("hashsearch add MORE/ --gallery shop"),
+)
 @click.argument("photos", type=click.Path(path_type=Path))
 @gallery_option
 @encoder_option

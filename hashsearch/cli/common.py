@@ -23,6 +23,7 @@ __all__ = [
     "column_option",
     "column_roles",
     "encoder_option",
+    "examples",
     "extra",
     "gallery_option",
     "given",
@@ -79,6 +80,11 @@ radius_option = click.option(
     help="Of the ball, in bits of the semantic code.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help; a test runs each line in a shell."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def open_gallery(name: str | None, indexes: Path) -> Gallery:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hashsearch.cli.common import indexes_option, json_option, open_gallery, print_json
+from hashsearch.cli.common import examples, indexes_option, json_option, open_gallery, print_json
 from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -24,7 +24,13 @@ _GROUPS_A_SHEET = 8
 _CSV_COLUMNS = ("group", "id", "label", "path", "distance")
 
 
-@click.command(short_help="Find groups of near-identical items.")
+@click.command(
+    short_help="Find groups of near-identical items.",
+    epilog=examples(
+        "hashsearch duplicates shop --max-distance 3 --sheets SHEETS/",
+        "hashsearch duplicates shop --extras more.txt --csv groups.csv",
+    ),
+)
 @click.argument("gallery", required=False)
 @click.option(
     "--max-distance",
@@ -91,7 +97,8 @@ def duplicates(
     if sheets is not None:
         with console.progress("drawing", min(limit, len(found))) as advance:
             names = _write_sheets(found, opened, sheets, limit, advance)
-        told = f"{len(names)} sheets to {sheets}" if names else "no sheet: no group is to be shown"
+        some = "1 sheet" if len(names) == 1 else f"{len(names)} sheets"
+        told = f"{some} to {sheets}" if names else "no sheet: no group is to be shown"
         click.echo(console.printable(f"Wrote {told}"), err=True)
     if as_json:
         print_json(_document(found, opened, limit))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from hashsearch.cli.common import (
+    examples,
     gallery_option,
     indexes_option,
     json_option,
@@ -18,7 +19,13 @@ from hashsearch.cli.common import (
 __all__ = ["compact", "export", "info", "remove", "verify"]
 
 
-@click.command(short_help="Remove items from a gallery.")
+@click.command(
+    short_help="Remove items from a gallery.",
+    epilog=examples(
+        "hashsearch remove Dress/7.png --gallery shop",
+        "hashsearch remove --ids-file sold.txt --ignore-missing --gallery shop",
+    ),
+)
 @click.argument("ids", nargs=-1)
 @click.option(
     "--ids-file",
@@ -60,7 +67,10 @@ def remove(
     tell_change(path, opened, changed, {"removed": len(unwanted)}, as_json=as_json)
 
 
-@click.command(short_help="Write a gallery anew, in less space.")
+@click.command(
+    short_help="Write a gallery anew, in less space.",
+    epilog=examples("hashsearch compact --gallery shop"),
+)
 @gallery_option
 @indexes_option
 @json_option
@@ -83,7 +93,13 @@ def compact(*, gallery: str | None, indexes: Path, as_json: bool) -> None:
         click.echo(console.printable(f"{path}: {before:,} bytes before, {after:,} now."))
 
 
-@click.command(short_help="Write codes, ids and labels for other programs.")
+@click.command(
+    short_help="Write codes, ids and labels for other programs.",
+    epilog=examples(
+        "hashsearch export shop.parquet --gallery shop",
+        "hashsearch export shop/ && hashsearch build-index --codes shop/ --name again",
+    ),
+)
 @click.argument("out", type=click.Path(path_type=Path))
 @gallery_option
 @indexes_option
@@ -106,7 +122,7 @@ def export(*, out: Path, gallery: str | None, indexes: Path, as_json: bool) -> N
         click.echo(console.printable(f"{len(opened):,} items: {listed}"))
 
 
-@click.command()
+@click.command(epilog=examples("hashsearch info", "hashsearch info --gallery shop --json"))
 @gallery_option
 @indexes_option
 @json_option
@@ -121,7 +137,7 @@ def info(gallery: str | None, indexes: Path, as_json: bool) -> None:
         console.print_facts(facts)
 
 
-@click.command()
+@click.command(epilog=examples("hashsearch verify --gallery shop"))
 @gallery_option
 @indexes_option
 @json_option

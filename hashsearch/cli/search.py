@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import click
 
 from hashsearch.cli.common import (
     encoder_option,
+    examples,
     gallery_option,
     indexes_option,
     json_option,
@@ -18,26 +19,29 @@ from hashsearch.cli.common import (
     print_json,
     radius_option,
 )
-from hashsearch.errors import ArgumentError, ImageError
+from hashsearch.cli.queries import Queries
+from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    import numpy.typing as npt
-    from PIL import Image
-
-    from hashsearch.encoder import Encoder
     from hashsearch.gallery import Gallery, Matches
+    from hashsearch.pictures import Graphics, SheetRow
 
 __all__ = ["query"]
 
 _LONGEST_NAME = 200  # bytes
-_SHOWN_SIDE = 224  # pixels, of a query on a sheet
-_AT_ONCE = 256  # images that the network is given
 
 
-@click.command(short_help="Find what is nearest to images or items.")
+@click.command(
+    short_help="Find what is nearest to images or items.",
+    epilog=examples(
+        "hashsearch query img.jpg",
+        "hashsearch query a.jpg b.png -k 6 --sheet found.png",
+        "hashsearch query - --json < img.jpg",
+        "hashsearch query -g shop --id Dress/7.png --label Dress --csv > found.csv",
+    ),
+)
 @click.argument("images", nargs=-1)
 @click.option(
     "--images-file",
@@ -88,7 +92,16 @@ _AT_ONCE = 256  # images that the network is given
 @click.option(
     "--sheet",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write a picture of queries and matches to this PNG file.",
+    help="Write a picture of queries and matches to this PNG file. It tells matches of "
+    "the query's type from others where that is known: of --id, and of an image in a folder that "
+    "is named as a type.",
+)
+@click.option(
+    "--preview/--no-preview",
+    "shows_pictures",
+    default=None,
+    help="Show small pictures under the tables of the first 100 queries [default: in a terminal "
+    "that can, unless NO_COLOR is set].",
 )
 @click.option(
     "--copy-to",
@@ -115,6 +128,7 @@ def query(
     distinct: bool,
     shown: tuple[str, ...],
     sheet: Path | None,
+    shows_pictures: bool | None,
     copy_to: Path | None,
     indexes: Path,
     as_csv: bool,
@@ -132,6 +146,7 @@ def query(
     from hashsearch.places import encoder_of
 
     _check_usage(images or images_file or ids, sheet, as_csv=as_csv, as_json=as_json)
+    graphics = _graphics(wanted=shows_pictures, beside_table=not (as_csv or as_json))
     if copy_to is not None and copy_to.exists() and any(copy_to.iterdir()):
         raise ArgumentError(f"{copy_to} is not empty; name another folder with --copy-to")
     whole = open_gallery(gallery, indexes)
@@ -139,11 +154,11 @@ def query(
     shown = tuple(name for name in shown if name != "label")  # it is shown in any case
     conditions = _conditions([*where, *(f"label={label}" for label in labels)])
     opened = _narrowed(whole, conditions, only, without)
-    asked = _Asked(keep_pictures=sheet is not None)
+    asked = Queries(drawn=bool(sheet or graphics))
     asked.add_items(whole, opened, ids)
     if images or images_file:
         listed = read_lines(images_file, "image file") if images_file else []
-        asked.add_images(encoder_of(whole, encoder), [*images, *listed])
+        asked.add_images(whole, encoder_of(whole, encoder), [*images, *listed])
     if not asked.names:
         click.get_current_context().exit(1)
     matches: Sequence[Matches]
@@ -151,16 +166,18 @@ def query(
         matches = nearest_others(opened, asked.codes, k, radius, own=asked.own, distinct=distinct)
     else:
         matches = [*opened.nearest(asked.codes, k=k, radius=radius)]
+    rows = asked.sheet_rows(matches) if asked.drawn else []
     if sheet is not None:
-        _write_sheet(sheet, asked, matches, opened)
+        _write_sheet(sheet, rows, opened)
     complete = copy_to is None or _copy(copy_to, asked.names, matches)
     if as_json:
         print_json(_document(opened, radius, asked.names, matches))
     elif as_csv:
         click.echo(console.matches_csv(asked.names, matches), nl=False)
     else:
-        for name, found in zip(asked.names, matches, strict=True):
+        for place, (name, found) in enumerate(zip(asked.names, matches, strict=True)):
             console.print_matches(name, found, opened, shown)
+            _show(place, rows, opened, graphics)
     if asked.unreadable or not complete:
         click.get_current_context().exit(1)
 
@@ -208,86 +225,6 @@ def _narrowed(
     )
 
 
-@dataclass
-class _Asked:
-    """The queries: what they are called, their codes, and what cannot be read."""
-
-    keep_pictures: bool
-    names: list[str] = field(default_factory=list)
-    pictures: list[Image.Image | None] = field(default_factory=list)
-    unreadable: bool = False
-    _codes: list[npt.NDArray[np.uint8]] = field(default_factory=list)
-    _own: list[int] = field(default_factory=list)
-
-    @property
-    def codes(self) -> npt.NDArray[np.uint8]:
-        """``uint8 (q, code_bytes)``."""
-        import numpy as np
-
-        return np.concatenate(self._codes)
-
-    @property
-    def own(self) -> npt.NDArray[np.int64]:
-        """``int64 (q,)``: the row of what each query is in the gallery that is searched, or -1."""
-        import numpy as np
-
-        return np.array(self._own, np.int64)
-
-    def add_items(self, whole: Gallery, searched: Gallery, ids: Sequence[str]) -> None:
-        """Items of a gallery; they need not be among those that are searched."""
-        from hashsearch.pictures import match_image
-
-        if not ids:
-            return
-        rows = whole.content.rows_of(ids)
-        places, there = searched.content.find(ids)
-        self._own += [
-            place if found else -1
-            for place, found in zip(places.tolist(), there.tolist(), strict=True)
-        ]
-        self._codes.append(whole.codes(rows))
-        self.names += ids
-        if self.keep_pictures:
-            self.pictures += [match_image(whole, row) for row in rows.tolist()]
-
-    def add_images(self, encoder: Encoder, sources: Sequence[str]) -> None:
-        """Image files; of each only what the network sees is kept, and a small picture."""
-        import numpy as np
-
-        from hashsearch import console
-        from hashsearch.images import prepared
-
-        for start in range(0, len(sources), _AT_ONCE):
-            pixels = []
-            for source in sources[start : start + _AT_ONCE]:
-                picture, message = _read(source, encoder)
-                if picture is None:
-                    self.unreadable = True
-                    click.echo(f"Error: {console.printable(message)}", err=True)
-                    continue
-                pixels.append(prepared(picture, encoder.preprocessing))
-                self.names.append("standard input" if source == "-" else source)
-                self._own.append(-1)
-                if self.keep_pictures:
-                    picture.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
-                    self.pictures.append(picture)
-            if pixels:
-                self._codes.append(encoder.encode_pixels(np.stack(pixels)))
-
-
-def _read(source: str, encoder: Encoder) -> tuple[Image.Image | None, str]:
-    """The picture of a query, or what is wrong with it."""
-    from hashsearch.images import read_image
-
-    piped = source == "-"
-    try:
-        content = sys.stdin.buffer.read() if piped else source
-        # As a build reads it, so that the file of an item is found at distance 0.
-        return read_image(content, least_side=encoder.preprocessing.least_side), ""
-    except ImageError as error:
-        return None, f"standard input: {error}" if piped else str(error)
-
-
 def _conditions(where: Sequence[str]) -> dict[str, list[str]]:
     conditions: dict[str, list[str]] = {}
     for text in where:
@@ -305,16 +242,45 @@ def _check_columns(gallery: Gallery, names: Sequence[str]) -> None:
             raise click.UsageError(f"--show: no column {name!r}; there are {', '.join(known)}")
 
 
-def _write_sheet(path: Path, asked: _Asked, matches: Sequence[Matches], gallery: Gallery) -> None:
-    from hashsearch.files import write_atomically
-    from hashsearch.pictures import SheetRow, contact_sheet, png_bytes
+def _graphics(*, wanted: bool | None, beside_table: bool) -> Graphics | None:
+    """How to show pictures on standard output, unless it cannot and nobody insists."""
+    if wanted and not beside_table:
+        raise click.UsageError("--preview goes with the table; leave out --csv or --json")
+    if wanted is False or not beside_table or not (wanted or sys.stdout.isatty()):
+        return None
+    from hashsearch.pictures import terminal_graphics
 
-    rows = [
-        SheetRow(Path(name).stem, picture, found)
-        for name, picture, found in zip(asked.names, asked.pictures, matches, strict=True)
-    ]
+    graphics = terminal_graphics(sys.stdout, despite_no_color=bool(wanted))
+    if wanted and graphics is None:
+        raise ArgumentError(
+            "standard output is no terminal that can show pictures; leave out --preview, or write "
+            "them to a file with --sheet"
+        )
+    return graphics
+
+
+def _show(
+    place: int, rows: Sequence[SheetRow], gallery: Gallery, graphics: Graphics | None
+) -> None:
+    """The pictures of the query at a place, if they can be shown and were kept."""
+    if graphics is None:
+        return
+    from hashsearch.pictures import MOST_QUERIES, preview
+
+    if place < MOST_QUERIES:
+        text = preview(rows[place], gallery, graphics, shutil.get_terminal_size().columns)
+        click.echo(text, nl=False, color=True)
+
+
+def _write_sheet(path: Path, rows: Sequence[SheetRow], gallery: Gallery) -> None:
+    from hashsearch import console
+    from hashsearch.files import write_atomically
+    from hashsearch.pictures import contact_sheet, n_on_sheet, png_bytes
+
     write_atomically(path, png_bytes(contact_sheet(rows, gallery)))
-    click.echo(f"Wrote {path}", err=True)
+    n_shown = n_on_sheet(rows)
+    some = f": {n_shown:,} of {len(rows):,} queries" if n_shown < len(rows) else ""
+    click.echo(console.printable(f"Wrote {path}{some}"), err=True)
 
 
 def _copy(folder: Path, names: Sequence[str], matches: Sequence[Matches]) -> bool:

@@ -11,6 +11,7 @@ import click
 
 from hashsearch.cli.common import (
     column_option,
+    examples,
     extra,
     given,
     open_items,
@@ -32,7 +33,13 @@ _FASHION_MNIST = "fashion-mnist"
 _TOLD = 20  # images that could not be read, told one by one
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "hashsearch train --data PHOTOS/ --out shop.onnx --backbone small-resnet \\",
+        "    --image-size 32 --epochs 8 --settle-epochs 3",
+        "hashsearch train --data-dir FASHION-MNIST/ --objective itq --out itq.onnx",
+    ),
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
