@@ -29,6 +29,7 @@ from hashsearch.cli.common import (
     source_option,
     tell_notes,
 )
+from hashsearch.cli.reports import write_markdown, write_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,6 +117,11 @@ __all__ = ["bench"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the record and the plots [default: benchmarks/results/GALLERY].",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write tables and plots as one HTML page that needs nothing but itself, too.",
+)
 @indexes_option
 @json_option
 def bench(
@@ -141,6 +147,7 @@ def bench(
     seeds: str,
     data_dir: Path | None,
     out: Path | None,
+    report: Path | None,
     indexes: Path,
     as_json: bool,
 ) -> None:
@@ -160,6 +167,10 @@ def bench(
         seed=seed,
         indexes=indexes,
     )
+    if report is not None:
+        from hashsearch.files import check_writable
+
+        check_writable(report)
     if suites:
         own = given(radius=radius, objectives=objectives, out=out)
         refuse(
@@ -168,7 +179,7 @@ def bench(
         )
         if render:
             refuse(given(share=share, data_dir=data_dir), "beside --render")
-        _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
+        _bench_suites(suites, share, data_dir, report, render=render, as_json=as_json)
         return
     if objectives:
         refuse(
@@ -182,6 +193,7 @@ def bench(
             radius,
             data_dir,
             out or Path("benchmarks") / "results" / "objectives",
+            report,
             as_json=as_json,
         )
         return
@@ -193,7 +205,17 @@ def bench(
         name = gallery or default_name(data)
         folder = out or Path("benchmarks") / "results" / Path(name).stem
         _bench_data(
-            data, items, name, encoder, neighbours, radius, seed, folder, indexes, as_json=as_json
+            data,
+            items,
+            name,
+            encoder,
+            neighbours,
+            radius,
+            seed,
+            folder,
+            report,
+            indexes,
+            as_json=as_json,
         )
         return
     refuse(of_data, "beside a gallery; it is for --data")
@@ -222,6 +244,11 @@ def bench(
             progress=tell,
         )
     written = record(result, folder)
+    if report is not None:
+        from hashsearch.bench.plots import draw
+
+        title = f"Benchmark of {(opened.path or Path('gallery')).stem}"
+        write_page(report, title, result, tables(result), draw(result), result["notes"])
     if as_json:
         print_json(result)
     else:
@@ -243,6 +270,7 @@ def _bench_data(
     radius: int,
     seed: int,
     folder: Path,
+    report: Path | None,
     indexes: Path,
     *,
     as_json: bool,
@@ -304,10 +332,12 @@ def _bench_data(
         **measured,
     }
     write_atomically(record, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    table = catalogue_table(result)
+    if report is not None:
+        write_page(report, f"Benchmark of {Path(name).stem}", result, [table], {}, catalogue.notes)
     if as_json:
         print_json(result)
     else:
-        table = catalogue_table(result)
         console.print_table(table.title, table.columns, table.rows, table.note, n_text=0)
     click.echo(f"Recorded: {record}", err=True)
     if skipped:
@@ -318,6 +348,7 @@ def _bench_suites(
     files: Sequence[Path],
     share: tuple[int, int],
     data_dir: Path | None,
+    report: Path | None,
     *,
     render: bool,
     as_json: bool,
@@ -337,6 +368,8 @@ def _bench_suites(
 
     loaded = [(path.parent, load_suite(path).share(*share)) for path in files]
     folders = list(dict.fromkeys(folder for folder, _ in loaded))
+    if report is not None and len(folders) > 1:
+        raise click.UsageError("--report is of the suites of one folder; give the others apart")
     for folder in folders:
         check_report(folder)
     documents: list[Any] = []
@@ -355,8 +388,11 @@ def _bench_suites(
                 failed.append(str(error))
             record_duplicates(folder, train, test)
     for folder in folders:
-        page, *_ = write_report(folder)
+        page, *plots = write_report(folder)
         click.echo(f"Wrote {page}", err=True)
+        if report is not None:
+            pictures = {plot.name: plot.read_bytes() for plot in plots}
+            write_markdown(report, page.read_text(encoding="utf-8"), pictures)
         for path in unclaimed_records(folder):
             click.echo(f"{path} is of no suite any more; delete it", err=True)
     if failed:
@@ -373,17 +409,22 @@ def _bench_objectives(
     radius: int,
     data_dir: Path | None,
     folder: Path,
+    report: Path | None,
     *,
     as_json: bool,
 ) -> None:
     """Train and measure objectives with their defaults."""
     with extra("train"):
-        from hashsearch.bench.suite import make_suite
+        from hashsearch.bench.report import render
+        from hashsearch.bench.suite import make_suite, read_runs
     from hashsearch.datasets import fashion_mnist
 
     suite = make_suite(objectives, bits=bits, seeds=seeds, protocols=protocols, radius=radius)
     train, test = fashion_mnist.load("train", data_dir), fashion_mnist.sample()
     documents = _run_suite(suite, train, test, folder, as_json=as_json)
+    if report is not None:
+        text, plots = render([(suite, read_runs(suite, folder))], "# Benchmark of objectives", "")
+        write_markdown(report, text, plots)
     if as_json:
         print_json(documents)
 
