@@ -100,6 +100,7 @@ def test_without_labels_what_needs_them_is_left_out_and_its_old_plots_go(run: An
     done = run("inspect", "--out", "here")
     assert "no item has a label: precision, recall, " in done.out
     assert "mAP" not in done.out
+    assert "Nothing stands out." in Path("here/inspect.html").read_text()
     assert plots("here") == ["bits", "codes", "correlation", "distances", "map"]
     page = Path("here/inspect.html").read_text()
     assert "Worst" not in page
@@ -120,6 +121,8 @@ def test_one_item_says_that_there_is_nothing_to_compare(run: Any) -> None:
     assert done.status == 0
     assert "one item has no others to be compared with" in done.out
     assert "!" not in done.out
+    assert "Codes of one: 1 item, 16 + 8 bits" in done.out
+    assert "Fewer than 20 items prove nothing" in Path("here/inspect.html").read_text()
     assert plots("here") == ["bits"]
     assert run("inspect", "one", "--out", "here", "--json").json["quality"] is None
 

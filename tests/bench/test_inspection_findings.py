@@ -98,6 +98,18 @@ def test_codes_that_are_too_few_and_too_crowded_for_the_types() -> None:
     assert sum("are confused" in finding for finding in findings(made)) == 2
 
 
+def test_items_without_a_label_prove_no_code_too_crowded() -> None:
+    bits, labels = types_of(2, 50)
+    bits[:60] = bits[0]
+    some: list[str | None] = [*[None] * 60, *labels[60:]]
+    gallery = Gallery.from_codes(pack_bits(bits), n_bits=24, fine_bits=0, labels=some)
+    made = {each.name: each for each in figures_of(inspect_gallery(gallery))}
+    assert "share one code" in made["largest_code"].findings[0]
+    assert "mixes types" not in made["largest_code"].findings[0]
+    assert "types" not in made["code_entropy"].text
+    assert "map" in made
+
+
 def test_without_labels_one_code_for_most_is_a_finding() -> None:
     bits = np.zeros((100, 8), bool)
     bits[:38] = np.random.default_rng(0).random((38, 8)) < 0.5

@@ -10,7 +10,7 @@ from bench_cases import class_codes
 from tiny_encoder import FINE_BITS, N_BITS
 
 from hashsearch.bench.inspection.confusion import measure_confusion
-from hashsearch.bench.inspection.draw import draw_queries
+from hashsearch.bench.inspection.queries import draw_queries
 from hashsearch.codes import hamming_distance, split_codes
 from hashsearch.gallery import Gallery
 
@@ -65,8 +65,18 @@ def test_items_without_a_label_neither_ask_nor_are_searched() -> None:
     assert "hat" not in gallery.labels(drawn.queries)
     assert [note[:35] for note in drawn.notes] == [
         "37 of 200 items have no label: what",
-        "1 types of fewer than five items gi",
+        "types of fewer than five items, whi",
     ]
+
+
+def test_of_many_items_a_sample_is_searched_and_told() -> None:
+    codes = np.zeros((101_010, 1), np.uint8)
+    for labels in (None, ["a"] * len(codes)):
+        gallery = Gallery.from_codes(codes, n_bits=8, fine_bits=0, labels=labels)
+        drawn = draw_queries(gallery, 1_000)
+        assert (len(drawn.queries), len(drawn.searched)) == (1_000, 100_000)
+        assert not set(drawn.queries.tolist()) & set(drawn.searched.tolist())
+        assert drawn.notes[-1].startswith("distances are those of 1,000 items to a sample")
 
 
 @pytest.mark.parametrize(

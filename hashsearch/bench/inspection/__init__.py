@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from hashsearch.bench.inspection.findings import Figure, figures_of
 from hashsearch.bench.inspection.report import document, verdict, write_report
-from hashsearch.bench.inspection.run import DEFAULT_QUERIES, Inspection, inspect_gallery
+from hashsearch.bench.inspection.run import Inspection, inspect_gallery
 
 __all__ = [
-    "DEFAULT_QUERIES",
     "Figure",
     "Inspection",
     "document",

@@ -12,7 +12,7 @@ from scipy.sparse import csr_array
 from hashsearch.codes import hamming_distance, split_codes
 
 if TYPE_CHECKING:
-    from hashsearch.bench.inspection.draw import Drawn
+    from hashsearch.bench.inspection.queries import Drawn
     from hashsearch.gallery import Gallery
 
 __all__ = ["Confused", "Confusion", "measure_confusion"]

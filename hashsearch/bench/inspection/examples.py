@@ -13,7 +13,7 @@ from hashsearch.gallery.distinct import nearest_others
 from hashsearch.images import read_image, thumbnail
 
 if TYPE_CHECKING:
-    from hashsearch.bench.inspection.draw import Drawn
+    from hashsearch.bench.inspection.queries import Drawn
     from hashsearch.gallery import Gallery, Matches
     from hashsearch.metrics import DistanceHistogram
 

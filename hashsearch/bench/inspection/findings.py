@@ -9,10 +9,10 @@ A finding needs a reason, not a rule of thumb. Those of the thresholds here:
 - *Bits that repeat each other* have ``|r| >= 0.95``: one predicts 90 % of the variance of the
   other (``r ** 2``), and a difference counts twice in a distance.
 - *Few codes*: the entropy of the semantic codes is below that of the types. No function of a code
-  tells more than the code holds, so types are confused whatever the search. Without labels: below
-  1 bit, as one balanced bit holds.
+  tells more than the code holds, so types are confused whatever the search. Without labels, or
+  with a few: below 1 bit, as one balanced bit holds.
 - *A crowded code* has more items than the most frequent type, so it mixes types (pigeonholes).
-  Without labels: more than half of all items.
+  Without labels, or with a few: more than half of all items.
 - *One in ten* queries has an empty ball; or one in ten items of a ball is a stranger, or of one
   other type: then one on a page of ten, which is what a query shows.
 - *Neighbours missed*: more than half of a query's type is outside its ball, on average.
@@ -20,7 +20,8 @@ A finding needs a reason, not a rule of thumb. Those of the thresholds here:
 - *No better than chance*: the 95 % interval of mAP reaches down to that of a random order.
 
 Of fewer than 20 items nothing is found: of 112 fair bits, one is constant by chance in most
-galleries of 8 items, and in one of 37 of 13. So it is of a type that asks fewer than five times.
+galleries of 8 items, and in one of 37 of 13. Types that ask fewer than five times are not said to
+be confused.
 """
 
 from __future__ import annotations
@@ -38,13 +39,15 @@ if TYPE_CHECKING:
     from hashsearch.bench.inspection.run import Inspection, OfTypes
     from hashsearch.metrics import DistanceHistogram
 
-__all__ = ["Figure", "figures_of"]
+__all__ = ["FEWEST_ITEMS", "Figure", "counted", "figures_of"]
+
+FEWEST_ITEMS = 20
+"""Fewer have no findings."""
 
 _LOPSIDED = 0.01
 _ALIKE = 0.95
 _ONE_IN_TEN = 0.1
 _HALF = 0.5
-_FEWEST_ITEMS = 20
 _FEWEST_QUERIES = 5
 _SHOWN = 5  # bits, pairs and types that a finding lists
 
@@ -76,7 +79,7 @@ def figures_of(inspection: Inspection) -> list[Figure]:
         *_of_balls(inspection),
         *(_of_types(inspection, inspection.of_types) if inspection.of_types else ()),
     ]
-    if len(inspection.gallery) < _FEWEST_ITEMS:
+    if len(inspection.gallery) < FEWEST_ITEMS:
         return [Figure(each.name, each.what, each.value, each.text) for each in made]
     return made
 
@@ -140,12 +143,15 @@ def _of_part(bits: Bits, name: str, part: slice, lopsided: float) -> list[Figure
 
 def _of_codes(inspection: Inspection) -> list[Figure]:
     use, types = inspection.use, inspection.of_types
+    labels = inspection.drawn.labels
+    if labels is not None and labels.min() < 0:
+        types = None  # an item without a label may be of any type, so nothing follows from counts
     n_items, n_codes = use.n_items, len(use.sizes)
     crowded = f"{_share(use.largest)} of the items share one code"
     few = f"the codes hold {use.entropy:.2f} bits"
     if types:
-        most_items, least_entropy, beside = types.largest, types.entropy, "; the types hold "
-        beside += f"{types.entropy:.2f}"
+        most_items, least_entropy = types.largest, types.entropy
+        beside = f"; the types hold {types.entropy:.2f}"
         crowded += f", more than are of one type ({_share(types.largest)}): it mixes types"
         few += f", the types {types.entropy:.2f}: too few to tell them apart"
     else:
@@ -157,7 +163,7 @@ def _of_codes(inspection: Inspection) -> list[Figure]:
             "distinct_codes",
             "distinct semantic codes",
             n_codes,
-            f"{n_codes:,} for {n_items:,} items",
+            f"{n_codes:,} for {counted(n_items)}",
         ),
         Figure(
             "largest_code",
@@ -177,7 +183,7 @@ def _of_codes(inspection: Inspection) -> list[Figure]:
             "distinct_whole_codes",
             "distinct whole codes",
             use.n_whole,
-            f"{use.n_whole:,} for {n_items:,} items",
+            f"{use.n_whole:,} for {counted(n_items)}",
         ),
     ]
 
@@ -298,6 +304,15 @@ def _confused(pairs: Sequence[Confused]) -> tuple[str, ...]:
         )
     more = len(lines) - _SHOWN
     return (*lines[:_SHOWN], *_when(more > 0, f"{more:,} more pairs of types are confused"))
+
+
+def counted(n_items: int) -> str:
+    """So many items, in words.
+
+    >>> counted(1), counted(1200)
+    ('1 item', '1,200 items')
+    """
+    return "1 item" if n_items == 1 else f"{n_items:,} items"
 
 
 def _bits(kind: str, places: Sequence[int]) -> str:

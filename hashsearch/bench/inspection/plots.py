@@ -58,7 +58,7 @@ def draw(inspection: Inspection) -> dict[str, bytes]:
         drawn["bits"] = _balance(inspection)
         drawn["correlation"] = _correlation(inspection)
         drawn["codes"] = _codes(inspection)
-    return {name: drawn_one for name in PLOT_NAMES if (drawn_one := drawn.get(name)) is not None}
+    return {name: png for name in PLOT_NAMES if (png := drawn.get(name)) is not None}
 
 
 def _map(inspection: Inspection) -> bytes | None:
@@ -237,6 +237,8 @@ def _correlation(inspection: Inspection) -> bytes | None:
     if len(bits.parts) > 1:
         for line in (axes.axhline, axes.axvline):
             line(bits.n_bits - 0.5, color="black", linewidth=0.8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("bit of the code (grey: constant)")
     axes.set_ylabel("bit of the code")
     figure.colorbar(shown, ax=axes, label="r", shrink=0.85)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashsearch.bench.inspection.examples import picture
-from hashsearch.bench.inspection.findings import figures_of
+from hashsearch.bench.inspection.findings import FEWEST_ITEMS, counted, figures_of
 from hashsearch.bench.inspection.plots import PLOT_NAMES, SCALE, draw
 from hashsearch.bench.page import element, figure, image, page, table_element
 from hashsearch.bench.tables import Table
@@ -28,6 +28,7 @@ FORMAT_VERSION = 1
 
 _MOST_CONFUSED = 20  # pairs of types in a document
 
+_FIRST = {"map", "distances"}  # plots beside the figures
 _CAPTIONS = {
     "map": "Codes that are few bits apart lie near each other, as far as a plane allows; the "
     "colour is the most frequent type of a code. Types that overlap here share balls.",
@@ -160,22 +161,28 @@ def _facts(inspection: Inspection) -> str:
     gallery = inspection.gallery
     bits = f"{gallery.n_bits} + {gallery.fine_bits} bits"
     encoder = f", encoder {Path(gallery.encoder_name).stem}" if gallery.encoder_name else ""
-    return f"{len(gallery):,} items, {bits}{encoder}, radius {inspection.radius}"
+    return f"{counted(len(gallery))}, {bits}{encoder}, radius {inspection.radius}"
 
 
 def _page(inspection: Inspection, plots: Mapping[str, bytes]) -> bytes:
     table, findings = verdict(inspection)
-    told = element("p", "Nothing stands out.")
     if findings:
         told = element("ul", *(element("li", finding) for finding in findings))
+    elif len(inspection.gallery) < FEWEST_ITEMS:
+        told = element("p", f"Fewer than {FEWEST_ITEMS} items prove nothing of their codes.")
+    else:
+        told = element("p", "Nothing stands out.")
     box = element("div", told, class_="findings" if findings else "findings none")
+    first = [name for name in plots if name in _FIRST]
+    rest = [name for name in plots if name not in _FIRST]
+    summary = [table_element(replace(table, title="")), element("div", *_figures(plots, first))]
     content = [
         element("p", f"{_facts(inspection)}, seed {inspection.seed}", class_="faint"),
         box,
-        table_element(replace(table, title="")),
-        *_section("Types and distances", plots, ("map", "distances", "radius", "confusion")),
+        element("div", *summary, class_="plots"),
+        element("h2", "Balls, types and bits"),
+        element("div", *_figures(plots, rest), class_="plots"),
         *_queries(inspection),
-        *_section("Bits and codes", plots, ("bits", "correlation", "codes")),
     ]
     if inspection.notes:
         content.append(element("h2", "How this was measured"))
@@ -183,13 +190,8 @@ def _page(inspection: Inspection, plots: Mapping[str, bytes]) -> bytes:
     return page(f"Codes of {_name(inspection.gallery)}", content)
 
 
-def _section(title: str, plots: Mapping[str, bytes], names: Sequence[str]) -> list[Element]:
-    shown = [
-        figure(plots[name], _ALT[name], _CAPTIONS[name], scale=SCALE)
-        for name in names
-        if name in plots
-    ]
-    return [element("h2", title), element("div", *shown, class_="plots")] if shown else []
+def _figures(plots: Mapping[str, bytes], names: Sequence[str]) -> list[Element]:
+    return [figure(plots[name], _ALT[name], _CAPTIONS[name], scale=SCALE) for name in names]
 
 
 def _queries(inspection: Inspection) -> list[Element]:
@@ -202,19 +204,17 @@ def _queries(inspection: Inspection) -> list[Element]:
     pictures = {row: picture(gallery, row) for row in rows}
     if not any(pictures.values()):
         pictures = {}
-    head = [
+    frames = f"Blue frames: within radius {inspection.radius}; dashed ones: beyond it."
+    if not pictures:
+        frames = "The gallery has no thumbnails, and no images are at hand."
+    return [
         element("h2", "Queries"),
         element(
             "p",
-            f"One of a type, by average precision (AP). Blue frames: within radius "
-            f"{inspection.radius}; dashed ones: beyond it. d 1 (12): distance 1 by the semantic "
-            "code, 12 by the whole code. ≠: of another type."
-            + ("" if pictures else " The gallery has no thumbnails, and no images are at hand."),
+            f"One of a type, by average precision (AP). {frames} d 1 (12): distance 1 by the "
+            "semantic code, 12 by the whole code. ≠: of another type.",
             class_="faint",
         ),
-    ]
-    return [
-        *head,
         element("h3", "Worst"),
         *(_query(gallery, example, pictures) for example in types.worst),
         element("h3", "Best"),

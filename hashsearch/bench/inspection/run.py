@@ -10,8 +10,8 @@ import numpy as np
 from hashsearch.bench.inspection.bits import Bits, entropy, measure_bits
 from hashsearch.bench.inspection.code_map import CodeMap, map_codes
 from hashsearch.bench.inspection.confusion import Confusion, measure_confusion
-from hashsearch.bench.inspection.draw import Drawn, draw_queries
 from hashsearch.bench.inspection.examples import Example, choose_examples
+from hashsearch.bench.inspection.queries import Drawn, draw_queries
 from hashsearch.bench.inspection.usage import CodeUse, measure_use
 from hashsearch.bench.quality import count_distances, quality_of
 from hashsearch.errors import ArgumentError
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from hashsearch.bench.scale import Progress
     from hashsearch.gallery import Gallery
 
-__all__ = ["DEFAULT_QUERIES", "Inspection", "OfTypes", "inspect_gallery"]
-
-DEFAULT_QUERIES = 1_000
+__all__ = ["Inspection", "OfTypes", "inspect_gallery"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +83,14 @@ def inspect_gallery(
     gallery: Gallery,
     *,
     radius: int = 2,
-    n_queries: int = DEFAULT_QUERIES,
+    n_queries: int = 1_000,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Inspection:
     """Look at the codes of a gallery.
 
     All items are counted where that takes a time that grows with their number; what compares pairs
-    looks at a sample, see :func:`~hashsearch.bench.inspection.draw.draw_queries`.
+    looks at a sample, see :func:`~hashsearch.bench.inspection.queries.draw_queries`.
 
     Args:
         gallery: its codes, labels if there are any, and pictures where there are any.
@@ -120,7 +118,7 @@ def inspect_gallery(
     tell("distances", 0, 1)
     histogram = _distances(gallery, drawn)
     of_types = None
-    # A sample may have no neighbour of any query.
+    # Of very many types, a sample may have no neighbour of any query.
     if drawn.labels is not None and histogram.relevant.any():
         tell("types", 0, 1)
         of_types = _of_types(gallery, drawn, drawn.labels, histogram, radius=radius, seed=seed)
@@ -134,7 +132,7 @@ def inspect_gallery(
         drawn,
         histogram,
         of_types,
-        (*drawn.notes, *_notes(gallery, bits, drawn, seed)),
+        (*drawn.notes, *_notes(gallery, bits, of_types, seed)),
     )
 
 
@@ -178,7 +176,7 @@ def _of_types(
     )
 
 
-def _notes(gallery: Gallery, bits: Bits, drawn: Drawn, seed: int) -> list[str]:
+def _notes(gallery: Gallery, bits: Bits, of_types: OfTypes | None, seed: int) -> list[str]:
     notes = []
     if len(gallery) == 1:
         notes.append("one item has no others to be compared with; inspect a larger gallery")
@@ -187,13 +185,7 @@ def _notes(gallery: Gallery, bits: Bits, drawn: Drawn, seed: int) -> list[str]:
             f"bits are counted on a sample of {bits.n_items:,} of {len(gallery):,} items (seed "
             f"{seed})"
         )
-    asked = len(drawn.queries) + len(drawn.searched)
-    if asked < len(gallery) and len(drawn.searched) >= asked // 2:
-        notes.append(
-            f"distances are those of {len(drawn.queries):,} items to a sample of "
-            f"{len(drawn.searched):,} others (seed {seed}); balls are counted among all"
-        )
-    if drawn.labels is not None:
+    if of_types is not None:
         notes.append(
             "queries are items of the gallery: an encoder that was trained on these very images "
             "is flattered by every figure that compares types"

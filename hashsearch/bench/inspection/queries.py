@@ -28,7 +28,7 @@ class Drawn:
 
     Attributes:
         queries: ``int64 (q,)``.
-        searched: ``int64 (m,)``, all others, or a sample of 100,000 of them.
+        searched: ``int64 (m,)``, ascending: all others, or a sample of 100,000 of them.
         labels: ``int32 (n,)``, of every row of the gallery a place in ``names``, or -1; None
             where labels do not do to draw queries by.
         names: of the types.
@@ -61,30 +61,27 @@ def draw_queries(gallery: Gallery, n_queries: int, *, seed: int = 0) -> Drawn:
     if not enough.any():
         order = rng.permutation(by_id)
         n_drawn = min(n_queries, max(len(order) // 5, 1))
-        return Drawn(
-            np.sort(order[:n_drawn]),
-            _sampled(order[n_drawn:], rng),
-            None,
-            (),
-            (_why_unlabelled(len(counts)),),
-        )
-    labelled = by_id[numbers[by_id] >= 0]
-    split = held_out(numbers[labelled], per_class=max(n_queries // int(enough.sum()), 1), seed=seed)
-    asking = split.queries
-    if len(asking) > n_queries:
-        asking = np.sort(rng.choice(asking, n_queries, replace=False))
-    notes = []
-    if len(labelled) < len(gallery):
+        queries, others = np.sort(order[:n_drawn]), order[n_drawn:]
+        notes = [_why_unlabelled(len(counts))]
+    else:
+        labelled = by_id[numbers[by_id] >= 0]
+        per_class = max(n_queries // int(enough.sum()), 1)
+        split = held_out(numbers[labelled], per_class=per_class, seed=seed)
+        asking = split.queries
+        if len(asking) > n_queries:
+            asking = np.sort(rng.choice(asking, n_queries, replace=False))
+        queries, others = labelled[asking], labelled[split.gallery]
+        notes = _of_labels(counts, len(gallery), len(labelled))
+    if len(others) > _MOST_SEARCHED:
+        others = rng.choice(others, _MOST_SEARCHED, replace=False)
         notes.append(
-            f"{len(gallery) - len(labelled):,} of {len(gallery):,} items have no label: what needs "
-            "labels is measured on the others"
+            f"distances are those of {len(queries):,} items to a sample of {len(others):,} others "
+            f"(seed {seed}); balls are counted among all"
         )
-    if few := int(np.count_nonzero(counts[~enough])):
-        notes.append(f"{few:,} types of fewer than five items give no queries")
     return Drawn(
-        labelled[asking],
-        _sampled(labelled[split.gallery], rng),
-        numbers,
+        queries,
+        np.sort(others),
+        numbers if enough.any() else None,
         tuple(gallery.content.values(LABEL)),
         tuple(notes),
     )
@@ -98,7 +95,15 @@ def _why_unlabelled(n_types: int) -> str:
     )
 
 
-def _sampled(rows: Integers, rng: np.random.Generator) -> Integers:
-    if len(rows) > _MOST_SEARCHED:
-        rows = rng.choice(rows, _MOST_SEARCHED, replace=False)
-    return np.sort(rows)
+def _of_labels(counts: Integers, n_items: int, n_labelled: int) -> list[str]:
+    """What is left out, of so many items of each type."""
+    notes = []
+    if n_labelled < n_items:
+        notes.append(
+            f"{n_items - n_labelled:,} of {n_items:,} items have no label: what needs labels is "
+            "measured on the others"
+        )
+    few = int(np.count_nonzero((counts > 0) & (counts < _FEWEST_OF_A_TYPE)))
+    if few:
+        notes.append(f"types of fewer than five items, which give no queries: {few:,}")
+    return notes
