@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from conftest import PHOTOS_PER_TYPE
+from page_reader import Read, assert_whole
 from PIL import Image
 from rich.cells import cell_len
 from source_fixtures import write_fashion_mnist
@@ -269,6 +270,23 @@ def test_bench_records_and_prints(shop: Path, run: Any) -> None:
     assert (shop / "here" / "result.json").is_file()
 
 
+def test_bench_reports_a_gallery_as_one_page(shop: Path, run: Any, photos: Path) -> None:
+    assert run("bench", "--scales", "10", "--report", "pages/shop.html").status == 0
+    page = Read(Path("pages/shop.html").read_bytes())
+    assert_whole(page)
+    assert "Benchmark of shop" in page.text
+    assert "p95 us" in page.text
+    alts = [shown["alt"] for shown in page.all("img")]
+    assert alts == ["Plot: precision recall", "Plot: radius", "Plot: latency"]
+    # Of a data set: its row of figures.
+    run("bench", "--data", photos, "--gallery", "shop", "--report", "data.html")
+    page = Read(Path("data.html").read_bytes())
+    assert_whole(page)
+    assert "mAP" in page.text
+    Path("taken").touch()
+    assert "choose a writable folder" in run("bench", "--report", "taken/a.html").error
+
+
 def test_bench_compares_with_other_engines(shop: Path, run: Any) -> None:
     # The name of a set may be left out.
     tables = run("bench", "--peers", "--scales", "10", "--out", "here")
@@ -304,7 +322,7 @@ def test_bench_measures_judged_pairs(shop: Path, run: Any) -> None:
 
 def test_help_and_version(run: Any) -> None:
     assert "build-index" in run().out
-    for command in ("build-index", "query", "bench", "train", "info", "verify"):
+    for command in ("build-index", "query", "inspect", "bench", "train", "info", "verify"):
         helped = run(command, "--help")
         assert helped.status == 0
         assert helped.out.startswith(f"Usage: hashsearch {command} ")
@@ -635,6 +653,25 @@ def test_objectives_are_trained_and_measured(run: Any) -> None:
     figures = [record["result"]["map"]["value"] for record in told.json]
     assert all(0.1 < figure <= 1 for figure in figures)
     assert len(list(Path("benchmarks/results/objectives").rglob("*.json"))) == 2
+
+
+@pytest.mark.usefixtures("striped_data")
+def test_trainings_are_reported_as_pages(run: Any) -> None:
+    Path("suite.toml").write_text(SUITE)
+    assert run("bench", "--suite", "suite.toml", "--report", "suite.html").status == 0
+    trained = run("bench", "--objectives", "itq", "--bits", "16", "--report", "objectives.html")
+    assert trained.err.endswith("Wrote objectives.html\n")
+    for name, systems in (("suite", {"lsh", "pixel-sad"}), ("objectives", {"itq"})):
+        page = Read(Path(f"{name}.html").read_bytes())
+        assert_whole(page)
+        assert all(system in page.text for system in systems)
+        assert "held-out" in [shown["alt"] for shown in page.all("img")]
+    Path("other").mkdir()
+    Path("other/suite.toml").write_text(SUITE)
+    both = ("--suite", "suite.toml", "--suite", "other/suite.toml", "--report", "both.html")
+    refused = run("bench", "--render", *both)
+    assert refused.status == 2
+    assert "of the suites of one folder" in refused.error
 
 
 @pytest.mark.usefixtures("striped_data")

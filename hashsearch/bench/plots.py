@@ -27,7 +27,7 @@ from hashsearch.bench.scale import format_scale
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["COLOURS", "draw", "new_figure", "new_panels", "png_of"]
+__all__ = ["COLOURS", "PLOT_NAMES", "draw", "new_figure", "new_panels", "over_radii", "png_of"]
 
 _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
     "#0072B2",
@@ -109,7 +109,7 @@ def _against_radius(entry: dict[str, Any]) -> bytes:
         label="precision (0 if empty)",
     )
     axes.plot(curve["radius"], curve["recall"], "s--", color=_ORANGE, markersize=4, label="recall")
-    _over_radii(axes, entry, "mean over queries")
+    over_radii(axes, entry, "mean over queries")
     return png_of(figure)
 
 
@@ -134,11 +134,11 @@ def _judged_pairs(entry: dict[str, Any]) -> bytes:
             axes.fill_between(
                 curve["radius"], shares["low"], shares["high"], color=colour, alpha=0.2, linewidth=0
             )
-    _over_radii(axes, entry, "share of the pairs")
+    over_radii(axes, entry, "share of the pairs")
     return png_of(figure)
 
 
-def _over_radii(axes: Axes, entry: dict[str, Any], what: str) -> None:
+def over_radii(axes: Axes, entry: dict[str, Any], what: str) -> None:
     """Finish axes of shares against the radius, and mark the one that was used."""
     radius = entry["radius"]
     axes.axvline(radius, color=_BLACK, linewidth=1, linestyle=":", label=f"radius used: {radius}")
@@ -237,9 +237,17 @@ def _peers(result: dict[str, Any]) -> bytes:
     return png_of(figure)
 
 
-def new_figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
-    """A figure with one set of axes, titled with what was measured and how."""
-    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+def new_figure(
+    title: str, subtitle: str, *, size: tuple[float, float] = _SIZE
+) -> tuple[Figure, Axes]:
+    """A figure with one set of axes, titled with what was measured and how.
+
+    Args:
+        title: in a few words.
+        subtitle: below it, smaller.
+        size: width and height in inches.
+    """
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.set_title(title, loc="left", fontsize=13, pad=22)
@@ -286,8 +294,8 @@ def _percent(axis: Any) -> None:
     axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
 
-def png_of(figure: Figure) -> bytes:
-    """The figure as a PNG file."""
+def png_of(figure: Figure, *, dpi: int = _DPI) -> bytes:
+    """The figure as a PNG file of so many pixels an inch."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()

@@ -20,6 +20,7 @@ from hashsearch.cli.building import add, build_index
 from hashsearch.cli.common import examples
 from hashsearch.cli.duplicates import duplicates
 from hashsearch.cli.galleries import compact, export, info, remove, verify
+from hashsearch.cli.inspection import inspect
 from hashsearch.cli.search import query
 from hashsearch.cli.train import train
 from hashsearch.errors import HashsearchError
@@ -88,6 +89,7 @@ for _command in (
     build_index,
     query,
     duplicates,
+    inspect,
     bench,
     train,
     add,

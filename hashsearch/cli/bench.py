@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +15,8 @@ from hashsearch.cli.building import (
 )
 from hashsearch.cli.common import (
     column_option,
-    column_roles,
     encoder_option,
     examples,
-    extra,
     gallery_option,
     given,
     indexes_option,
@@ -31,14 +29,12 @@ from hashsearch.cli.common import (
     source_option,
     tell_notes,
 )
+from hashsearch.cli.reports import write_page
+from hashsearch.cli.trainings import bench_objectives, bench_suites, photo_data
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from hashsearch.bench.suite import PhotoData, Run, Suite
-    from hashsearch.bench.suite_data import SuiteData
     from hashsearch.datasets.catalogue import Catalogue
-    from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.gallery import Gallery
 
 __all__ = ["bench"]
 
@@ -125,6 +121,11 @@ __all__ = ["bench"]
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the record and the plots [default: benchmarks/results/GALLERY].",
 )
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write tables and plots as one HTML page that needs nothing but itself, too.",
+)
 @indexes_option
 @json_option
 def bench(
@@ -150,6 +151,7 @@ def bench(
     seeds: str,
     data_dir: Path | None,
     out: Path | None,
+    report: Path | None,
     indexes: Path,
     as_json: bool,
 ) -> None:
@@ -169,6 +171,10 @@ def bench(
         seed=seed,
         indexes=indexes,
     )
+    if report is not None:
+        from hashsearch.files import check_writable
+
+        check_writable(report)
     if suites:
         own = given(radius=radius, objectives=objectives, out=out)
         refuse(
@@ -177,7 +183,7 @@ def bench(
         )
         if render:
             refuse(given(share=share, data_dir=data_dir), "beside --render")
-        _bench_suites(suites, share, data_dir, render=render, as_json=as_json)
+        bench_suites(suites, share, data_dir, report, render=render, as_json=as_json)
         return
     if objectives:
         refuse({**of_galleries, **given(share=share, render=render)}, "beside --objectives")
@@ -185,8 +191,8 @@ def bench(
             refuse(of_data, "beside --objectives without --data")
         else:
             refuse(given(data_dir=data_dir), "beside --data")
-        photos = _photos(data, source, columns, neighbours)
-        _bench_objectives(
+        photos = photo_data(data, source, columns, neighbours)
+        bench_objectives(
             _names(objectives),
             _numbers("--bits", bits),
             _numbers("--seeds", seeds),
@@ -195,6 +201,7 @@ def bench(
             data_dir,
             photos,
             out or Path("benchmarks") / "results" / "objectives",
+            report,
             as_json=as_json,
         )
         return
@@ -206,18 +213,56 @@ def bench(
         name = gallery or default_name(data)
         folder = out or Path("benchmarks") / "results" / Path(name).stem
         _bench_data(
-            data, items, name, encoder, neighbours, radius, seed, folder, indexes, as_json=as_json
+            data,
+            items,
+            name,
+            encoder,
+            neighbours,
+            radius,
+            seed,
+            folder,
+            report,
+            indexes,
+            as_json=as_json,
         )
         return
     refuse(of_data, "beside a gallery; it is for --data")
+    _bench_gallery(
+        open_gallery(gallery, indexes),
+        radius=radius,
+        scales=scales,
+        peers=peers,
+        overheads=overheads,
+        pairs=pairs,
+        encoder=encoder,
+        seed=seed,
+        out=out,
+        report=report,
+        as_json=as_json,
+    )
 
+
+def _bench_gallery(
+    opened: Gallery,
+    *,
+    radius: int,
+    scales: str | None,
+    peers: str | None,
+    overheads: bool,
+    pairs: Path | None,
+    encoder: str | None,
+    seed: int,
+    out: Path | None,
+    report: Path | None,
+    as_json: bool,
+) -> None:
+    """What a gallery is worth, and what larger ones made of its images are."""
     from hashsearch import console
     from hashsearch.bench import parse_scale, record, run, tables
     from hashsearch.datasets.pairs import read_pairs
     from hashsearch.files import check_writable
     from hashsearch.places import encoder_of
 
-    opened = open_gallery(gallery, indexes)
     sizes = [parse_scale(text) for text in scales.split(",")] if scales else None
     judged = None if pairs is None else read_pairs(pairs, opened.ids())
     folder = out or Path("benchmarks") / "results" / (opened.path or Path("gallery")).stem
@@ -235,6 +280,11 @@ def bench(
             progress=tell,
         )
     written = record(result, folder)
+    if report is not None:
+        from hashsearch.bench.plots import draw
+
+        title = f"Benchmark of {(opened.path or Path('gallery')).stem}"
+        write_page(report, title, result, tables(result), draw(result), result["notes"])
     if as_json:
         print_json(result)
     else:
@@ -256,6 +306,7 @@ def _bench_data(
     radius: int,
     seed: int,
     folder: Path,
+    report: Path | None,
     indexes: Path,
     *,
     as_json: bool,
@@ -317,158 +368,16 @@ def _bench_data(
         **measured,
     }
     write_atomically(record, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    table = catalogue_table(result)
+    if report is not None:
+        write_page(report, f"Benchmark of {Path(name).stem}", result, [table], {}, catalogue.notes)
     if as_json:
         print_json(result)
     else:
-        table = catalogue_table(result)
         console.print_table(table.title, table.columns, table.rows, table.note, n_text=0)
     click.echo(f"Recorded: {record}", err=True)
     if skipped:
         click.get_current_context().exit(1)
-
-
-def _bench_suites(
-    files: Sequence[Path],
-    share: tuple[int, int],
-    data_dir: Path | None,
-    *,
-    render: bool,
-    as_json: bool,
-) -> None:
-    """Run suites, unless they shall only be rendered; records and reports lie beside them."""
-    with extra("train"):
-        from hashsearch.bench.report import (
-            RUNS,
-            check_report,
-            record_duplicates,
-            unclaimed_records,
-            write_report,
-        )
-        from hashsearch.bench.suite import load_suite, read_runs
-    from hashsearch.errors import TrainingError
-
-    loaded = [(path.parent, load_suite(path).share(*share)) for path in files]
-    folders = list(dict.fromkeys(folder for folder, _ in loaded))
-    for folder in folders:
-        check_report(folder)
-    documents: list[Any] = []
-    failed = []
-    if render:
-        for folder, suite in loaded:
-            records = read_runs(suite, folder / RUNS)
-            documents += _print_runs(suite, records, folder / RUNS, as_json=as_json)
-    else:
-        grey = None
-        if any(suite.photos is None for _, suite in loaded):
-            grey = _fashion_mnist(data_dir)
-        for folder, suite in loaded:
-            try:
-                documents += _run_suite(suite, grey, folder / RUNS, as_json=as_json)
-            except TrainingError as error:
-                # What could be run is recorded, and the report is of that.
-                failed.append(str(error))
-            if suite.photos is None and grey is not None:
-                record_duplicates(folder, *grey)
-    for folder in folders:
-        page, *_ = write_report(folder)
-        click.echo(f"Wrote {page}", err=True)
-        for path in unclaimed_records(folder):
-            click.echo(f"{path} is of no suite any more; delete it", err=True)
-    if failed:
-        raise TrainingError("; ".join(failed))
-    if as_json:
-        print_json(documents)
-
-
-def _bench_objectives(
-    objectives: list[str],
-    bits: list[int],
-    seeds: list[int],
-    protocols: list[str] | None,
-    radius: int,
-    data_dir: Path | None,
-    photos: PhotoData | None,
-    folder: Path,
-    *,
-    as_json: bool,
-) -> None:
-    """Train and measure objectives with their defaults."""
-    with extra("train"):
-        from hashsearch.bench.suite import make_suite
-        from hashsearch.bench.suite_data import Photos
-
-    grey = None
-    if photos is None:
-        grey = _fashion_mnist(data_dir)
-    elif protocols is None:
-        protocols = [Photos(photos).protocol]
-    suite = make_suite(
-        objectives,
-        bits=bits,
-        seeds=seeds,
-        protocols=protocols or [],
-        radius=radius,
-        photos=photos,
-    )
-    documents = _run_suite(suite, grey, folder, as_json=as_json)
-    if as_json:
-        print_json(documents)
-
-
-def _photos(
-    data: Path | None, source: str | None, columns: Sequence[str], neighbours: str
-) -> PhotoData | None:
-    """What --data and its options say to a suite."""
-    if data is None:
-        return None
-    with extra("train"):
-        from hashsearch.bench.suite import PhotoData
-    return PhotoData(data, source, column_roles(columns), neighbours)
-
-
-def _fashion_mnist(data_dir: Path | None) -> tuple[ImageSet, ImageSet]:
-    """The training split and the test split."""
-    from hashsearch.datasets import fashion_mnist
-
-    return fashion_mnist.load("train", data_dir), fashion_mnist.sample()
-
-
-def _run_suite(
-    suite: Suite, grey: tuple[ImageSet, ImageSet] | None, folder: Path, *, as_json: bool
-) -> list[Any]:
-    """Run what is not recorded, and print all."""
-    from hashsearch import console
-    from hashsearch.bench.suite_data import FashionMnist, Photos
-    from hashsearch.bench.suite_run import run_suite
-
-    data: SuiteData
-    if suite.photos is not None:
-        data = Photos(suite.photos, tell_notes)
-    elif grey is not None:
-        data = FashionMnist(*grey)
-    with console.stages() as tell:
-        records = run_suite(
-            suite,
-            folder,
-            data,
-            progress=tell,
-            on_run=lambda run, _: click.echo(f"Recorded {folder / run.path}", err=True),
-        )
-    return _print_runs(suite, records, folder, as_json=as_json)
-
-
-def _print_runs(
-    suite: Suite, records: dict[Run, dict[str, Any]], folder: Path, *, as_json: bool
-) -> list[Any]:
-    """Print the tables, unless all is to be one document; return the records."""
-    from hashsearch import console
-    from hashsearch.bench.report import report_tables
-
-    if not as_json:
-        for table in report_tables(suite, records):
-            console.print_table(table.title, table.columns, table.rows, table.note)
-    click.echo(f"Recorded: {len(records)} runs in {folder}", err=True)
-    return list(records.values())
 
 
 def _names(text: str) -> list[str]:
