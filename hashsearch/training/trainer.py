@@ -378,9 +378,10 @@ class _Run:
         adversary = self.objective.adversary(outputs.detached(), neighbours, generator)
         if adversary is not None and self.adversary_optimiser is not None:
             loss, correct = adversary
-            self.adversary_optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
-            self.adversary_optimiser.step()
+            if loss.requires_grad:
+                self.adversary_optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+                self.adversary_optimiser.step()
             accuracy = float(correct)
 
         terms = {
