@@ -312,7 +312,9 @@ class _Run:
         # A finite loss can have a gradient that is not; after the last step no loss tells.
         learnt = (*self.network.parameters(), *self.objective.parameters(), *outputs)
         if not all(bool(torch.isfinite(values).all()) for values in learnt):
-            raise self._diverged(f"the network is not finite after epoch {number}")
+            raise self._diverged(
+                f"the network is not finite after epoch {number}, step {self.steps}"
+            )
         figure = validation_map(
             outputs[0].cpu().numpy() >= 0,
             self.validation_facts[rows],

@@ -545,7 +545,9 @@ def test_a_network_that_the_last_step_broke_is_not_kept(
     learning_rate: float, checkpoint: Path
 ) -> None:
     plan = replace(PLAN, learning_rate=learning_rate, epochs=1)
-    with pytest.raises(TrainingError, match=r"not finite after epoch 1; lower --learning-rate"):
+    with pytest.raises(
+        TrainingError, match=r"not finite after epoch 1, step 1; lower --learning-rate"
+    ):
         run(plan, train_set=TRAIN.subset(np.arange(32)), checkpoint_path=checkpoint)
     assert not checkpoint.exists()
 
