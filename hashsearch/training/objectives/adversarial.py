@@ -127,12 +127,12 @@ class Adversarial(CauchyObjective):
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """D's logits for each image with its own code and with a swapped one."""
-        codes = torch.tanh(outputs.semantic)
-        signs = torch.where(codes >= 0, 1.0, -1.0)
-        codes = codes + (1 - self.constants["softness"]) * (signs - codes).detach()
+        soft = torch.tanh(outputs.semantic)
+        signs = torch.where(soft >= 0, 1.0, -1.0)
+        codes = soft + (1 - self.constants["softness"]) * (signs - soft).detach()
         rows, partners = draw_partners(neighbours, generator, self.constants["views"])
         if self.constants["nearest"]:
-            nearest = nearest_partners(torch.tanh(outputs.semantic.detach()), neighbours)[rows]
+            nearest = nearest_partners(soft.detach(), neighbours)[rows]
             taken = torch.rand(len(rows), generator=generator) < self.constants["nearest"]
             partners = torch.where(taken.to(rows.device) & (nearest >= 0), nearest, partners)
         shown = self._shown(outputs, rows, partners)
