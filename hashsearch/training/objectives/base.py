@@ -188,7 +188,7 @@ class Objective(nn.Module, ABC):
 
         Returns:
             Two scalars, or None where there is no adversary, or no pair in the batch that
-            it could judge.
+            it could judge. A loss without a gradient: it does not learn from this batch.
         """
         del outputs, neighbours, generator
         return None
