@@ -226,6 +226,12 @@ class Gallery:
         """The image paths of these rows, all by default; None where an item has none."""
         return self.content.paths(rows)
 
+    def label_counts(self) -> dict[str, int]:
+        """How many items have each label, by label; sorted."""
+        names, numbers = self.content.values(LABEL), self.content.numbers(LABEL)
+        counts = np.bincount(numbers[numbers >= 0], minlength=len(names))
+        return dict(zip(names, counts.tolist(), strict=True))
+
     def thumbnail(self, row: int) -> bytes | None:
         """The small picture of this row (JPEG bytes), or None."""
         return self.content.thumbnail(row)
@@ -234,13 +240,6 @@ class Gallery:
         """What the gallery holds, in numbers; ready for JSON. Reads, so checks, all of it."""
         content = self.content
         sizes = {name: array.nbytes for name, array in content.datasets.items()}
-        label_of = content.datasets.get("items/label")
-        names = content.values(LABEL)
-        per_label = (
-            []
-            if label_of is None
-            else np.bincount(label_of[label_of >= 0], minlength=len(names)).tolist()
-        )
         return {
             "path": None if self.path is None else str(self.path),
             "created": self.created,
@@ -255,7 +254,7 @@ class Gallery:
             "search": self._hamming_index.choice,
             "indexes": {kind: sizes[f"faiss/{kind}"] for kind in self.indexes},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
-            "labels": dict(zip(names, per_label, strict=True)),
+            "labels": self.label_counts(),
             "columns": {
                 name: content.n_values(name) for name in self.column_names if name != LABEL
             },
@@ -399,6 +398,24 @@ class Gallery:
         if limit and not ranked:
             raise ArgumentError(f"limit {limit} is of a ranked ball; leave it out, or rank")
         return self._search(codes, radius, index, limit=limit, widen=False, ranked=ranked)
+
+    def histogram(self, codes: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """How many items lie at each distance from each query, from 0 to ``n_bits``.
+
+        Exact: every distinct code is compared. The sum up to a radius is the size of that ball.
+
+        Args:
+            codes: ``uint8 (q, (n_bits + fine_bits) // 8)``.
+
+        Returns:
+            ``int64 (q, n_bits + 1)``.
+
+        Raises:
+            CodesError: codes of another shape, dtype or width.
+        """
+        codes = check_codes(codes, self.n_bits, self.fine_bits)
+        semantic, _ = split_codes(codes, self.n_bits)
+        return self._hamming_index.histogram(semantic, self.content.offsets)
 
     @cached_property
     def _hamming_index(self) -> HammingIndex:

@@ -180,6 +180,13 @@ def test_only_refuses(arguments: dict[str, Any], message: str) -> None:
         gallery.only(**arguments)
 
 
+def test_an_id_that_begins_with_one_of_the_gallery_is_another() -> None:
+    gallery = Gallery.from_codes(np.zeros((2, 2), np.uint8), n_bits=8, fine_bits=8)
+    rows, found = gallery.content.find(["1", "10", "1" * 1000, "0"])
+    assert found.tolist() == [True, False, False, True]
+    assert rows[found].tolist() == [1, 0]
+
+
 def test_a_gallery_without_labels_says_so() -> None:
     with pytest.raises(ArgumentError, match="has a label; it has no columns"):
         small().only(labels=["Bag"])
