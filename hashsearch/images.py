@@ -169,7 +169,9 @@ def describe(source: ImageSource) -> str:
     return str(getattr(source, "name", "") or type(source).__name__)
 
 
-def read_image(source: ImageSource, *, least_side: int | None = None) -> Image.Image:
+def read_image(
+    source: ImageSource, *, least_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode an image wholly, turn it upright and make it 8-bit grey or RGB.
 
     EXIF rotation is applied, transparency is laid on white, palettes and CMYK become
@@ -187,17 +189,18 @@ def read_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
         least_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of the
             time, as long as its short side keeps as many pixels; None: at its own size. A Pillow
             image is the caller's, and is taken as it is.
+        max_pixels: of the image before any reduction; a lower limit than :data:`MAX_PIXELS`, for
+            images of strangers.
 
     Returns:
         A Pillow image of mode ``L`` or ``RGB``.
 
     Raises:
-        ImageError: unreadable, truncated, or more than :data:`MAX_PIXELS` pixels (before any
-            reduction).
+        ImageError: unreadable, truncated, or more pixels than the limit, or :data:`MAX_PIXELS`.
     """
     name = describe(source)
     with _refusals(name), _open(source, name) as image:
-        _check_size(image, name)
+        _check_size(image, name, max_pixels)
         if image.format == "PNG" and image is not source:
             _check_sums(image.fp)  # type: ignore[attr-defined] # of what Pillow has opened
         if least_side and image is not source:
@@ -251,7 +254,7 @@ def _refusals(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise ImageError(f"{name} may not be read; check its permissions") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name}: {_too_large()}") from error
+        raise ImageError(f"{name}: {_too_large(MAX_PIXELS)}") from error
     except UnidentifiedImageError as error:
         raise ImageError(
             f"{name} is not an image that can be read; use {', '.join(_FORMATS[:-1])} or "
@@ -349,15 +352,15 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{name} ({image.width} x {image.height}): {_too_large()}")
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(f"{name} ({image.width} x {image.height}): {_too_large(max_pixels)}")
     if image.width * image.height == 0:
         raise ImageError(f"{name} has no pixels")
 
 
-def _too_large() -> str:
-    return f"more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first"
+def _too_large(most: int) -> str:
+    return f"more than {most // 1_000_000} million pixels; scale it down first"
 
 
 class _Stored(NamedTuple):

@@ -20,6 +20,7 @@ from hashsearch.cli.building import add, build_index
 from hashsearch.cli.duplicates import duplicates
 from hashsearch.cli.galleries import compact, export, info, remove, verify
 from hashsearch.cli.search import query
+from hashsearch.cli.serve import serve
 from hashsearch.cli.train import train
 from hashsearch.errors import HashsearchError
 
@@ -83,6 +84,7 @@ for _command in (
     build_index,
     query,
     duplicates,
+    serve,
     bench,
     train,
     add,

@@ -22,6 +22,7 @@ from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, d
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.threads import in_threads, parts
+from hashsearch.gallery.thumbnails import PICTURES
 from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
@@ -191,6 +192,23 @@ class Gallery:
     def source(self) -> str | None:
         """The resolved path of the folder or file that it was built from, if it is known."""
         return self.content.source
+
+    def prepare(self) -> None:
+        """Read and check all that searches and look-ups use, so that no later one has to wait.
+
+        That is everything but the small pictures, which are checked together when the first of them
+        is read, and FAISS's indexes.
+
+        Raises:
+            GalleryDamaged: an array is not as it was written.
+        """
+        datasets = self.content.datasets
+        for name in datasets:
+            if name != PICTURES and not name.startswith("faiss/"):
+                _ = datasets[name]
+        self.content.find([""])
+        self.nearest(self.codes([0]), k=1)
+        _ = self.has_thumbnails
 
     def check_encoder(self, fingerprint: str) -> None:
         """Refuse queries of another encoder; codes of two encoders cannot be compared.
