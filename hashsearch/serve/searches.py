@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from hashsearch.serve.schemas import SearchForm
     from hashsearch.serve.shelf import Generation
 
-__all__ = ["search"]
+__all__ = ["is_quick", "search"]
+
+# A search among no more than these takes less than a millisecond.
+_QUICK_ITEMS, _QUICK_CODES, _QUICK_MATCHES = 1 << 20, 1 << 15, 100
 
 
 class _Query(NamedTuple):
@@ -27,10 +30,22 @@ class _Query(NamedTuple):
 
     code: npt.NDArray[np.uint8]
     """``uint8 (1, code_bytes)``."""
+    row: int = -1
     id: str | None = None
     label: str | None = None
     decode_s: float = 0.0
     encode_s: float = 0.0
+
+
+def is_quick(generation: Generation, form: SearchForm) -> bool:
+    """Whether this search takes no longer than what a request takes anyway."""
+    return (
+        form.image is None
+        and form.k <= _QUICK_MATCHES
+        and not (form.distinct or form.label or form.where)
+        and len(generation.gallery) <= _QUICK_ITEMS
+        and generation.gallery.n_distinct <= _QUICK_CODES
+    )
 
 
 def search(generation: Generation, form: SearchForm, *, most_pixels: int) -> dict[str, Any]:
@@ -53,7 +68,7 @@ def search(generation: Generation, form: SearchForm, *, most_pixels: int) -> dic
     query = _query(generation, form, most_pixels)
     started = time.perf_counter()
     searched = generation.only(form.conditions())
-    found = _found(searched, query, form)
+    found = _found(whole, searched, query, form)
     histogram = searched.histogram(query.code)[0].tolist()
     rows = found.rows
     if searched is not whole:
@@ -93,7 +108,7 @@ def _query(generation: Generation, form: SearchForm, most_pixels: int) -> _Query
     gallery = generation.gallery
     if form.id is not None:
         row = row_of(generation, form.id)
-        return _Query(gallery.codes([row]), form.id, gallery.labels([row])[0])
+        return _Query(gallery.codes([row]), row, form.id, gallery.labels([row])[0])
     if form.code is not None:
         return _Query(np.frombuffer(_bytes(form.code, gallery), np.uint8)[None])
     encoder = generation.encoder
@@ -125,11 +140,11 @@ def _bytes(code: str, gallery: Gallery) -> bytes:
     return content
 
 
-def _found(searched: Gallery, query: _Query, form: SearchForm) -> Matches:
+def _found(whole: Gallery, searched: Gallery, query: _Query, form: SearchForm) -> Matches:
     if query.id is None and not form.distinct:
         return searched.nearest(query.code, form.k, form.radius)[0]
-    own = np.array([-1])
-    if query.id is not None:
+    own = np.array([query.row])
+    if query.id is not None and searched is not whole:
         rows, there = searched.content.find([query.id])
         own = np.where(there, rows, -1)
     (found,) = nearest_others(
