@@ -114,8 +114,8 @@ def serve(
     with extra("serve"):
         from hashsearch.serve import Encoders, Limits, Shelf, address, create_app, listen, run
 
-    if api_key == "":
-        raise click.UsageError("--api-key is empty; give a key, or none")
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+        raise click.UsageError("--api-key takes letters, digits and signs of ASCII, at least one")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     limits = Limits(
         upload_bytes=max_upload << 20,

@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from hashsearch import __version__
 from hashsearch.errors import ArgumentError, CodesError, HashsearchError, ImageError
-from hashsearch.serve.guards import Deadline, KeyCheck, SecurityHeaders, Watch, problem
+from hashsearch.serve.guards import CloseUnread, Deadline, KeyCheck, SecurityHeaders, Watch, problem
 from hashsearch.serve.limits import Limits
 from hashsearch.serve.metrics import Metrics
 from hashsearch.serve.page_files import page_router
@@ -93,6 +93,7 @@ def create_app(
             CORSMiddleware, allow_origins=[*origins], allow_headers=["authorization"]
         )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
+    app.add_middleware(CloseUnread)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(Watch, metrics=metrics)
     return app

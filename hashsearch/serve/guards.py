@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hashsearch.serve.metrics import Metrics
 
-__all__ = ["Deadline", "KeyCheck", "SecurityHeaders", "Watch", "problem"]
+__all__ = ["CloseUnread", "Deadline", "KeyCheck", "SecurityHeaders", "Watch", "problem"]
 
 _HEADERS = {
     # The page has a style sheet and a script of its own, and shows pictures of the service and of
@@ -81,6 +81,37 @@ class Watch:
             self._metrics.answered(route, status, time.perf_counter() - began)
 
 
+class CloseUnread:
+    """Closes the connection after an answer to a request whose body was not read to its end.
+
+    Else the server would go on to read, for nothing, what may have no end.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers:
+            await self._app(scope, receive, send)
+            return
+        unread = True
+
+        async def receiving() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and unread:
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        await self._app(scope, receiving, sending)
+
+
 class KeyCheck:
     """Lets only those who have the key ask the programming interface and the metrics."""
 
@@ -91,7 +122,7 @@ class KeyCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         if scope["type"] == "http" and scope["path"].startswith(_GUARDED):
-            given = Headers(scope=scope).get("authorization", "").encode()
+            given = Headers(scope=scope).get("authorization", "").encode("latin-1")
             # Takes as long wherever the two differ.
             if not hmac.compare_digest(given, self._expected):
                 refusal = problem(
@@ -136,7 +167,7 @@ class Deadline:
         if limit.cancelled_caught and not started:
             late = f"not done within {self._seconds:g} seconds"
             refusal = (
-                problem(408, f"the request was {late}; send it faster", connection="close")
+                problem(408, f"the request was {late}; send it faster")
                 if reading
                 else problem(503, f"the request was {late}; try again later", retry_after="5")
             )

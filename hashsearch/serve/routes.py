@@ -246,9 +246,19 @@ def _form(fields: Fields) -> schemas.SearchForm:
     try:
         return schemas.SearchForm.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = f"{first['loc'][0]}: " if first["loc"] else ""
-        raise HTTPException(422, where + first["msg"].removeprefix("Value error, ")) from error
+        raise HTTPException(422, _told(error)) from error
+
+
+def _told(error: ValidationError) -> str:
+    """The first thing that is wrong with a form, in one line."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    name = first["loc"][0]
+    if first["type"] == "extra_forbidden":
+        return f"no field {name!r}; there are {', '.join(schemas.SearchForm.model_fields)}"
+    return f"{name}: {message}"
 
 
 def _answer(document: Mapping[str, Any]) -> Response:

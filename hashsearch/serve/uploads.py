@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from starlette.datastructures import Headers, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -23,6 +23,7 @@ Fields = dict[str, list[str | bytes]]
 
 _MOST_FIELDS = 100
 _FIELD_BYTES = 1 << 16
+_PATIENCE = 8  # times what may be sent
 
 
 async def read_form(request: Request, guest: Guest, limits: Limits) -> Fields:
@@ -54,17 +55,24 @@ async def read_form(request: Request, guest: Guest, limits: Limits) -> Fields:
 
 
 async def _counted(request: Request, guest: Guest, most: int) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; no more than may be is ever held."""
-    announced = Headers(scope=request.scope).get("content-length", "")
-    if announced.isdecimal() and int(announced) > most:
+    """The body as it comes; no more than may be is ever held.
+
+    Of one that is somewhat too large the rest is read and forgotten: who still sends would not see
+    the answer.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > _PATIENCE * most:
         raise _too_large(most)
     read = 0
     async for chunk in request.stream():
         read += len(chunk)
-        if read > most:
+        if read > _PATIENCE * most:
             raise _too_large(most)
-        guest.hold(len(chunk))
-        yield chunk
+        if read <= most:
+            guest.hold(len(chunk))
+            yield chunk
+    if read > most:
+        raise _too_large(most)
 
 
 def _too_large(most: int) -> HTTPException:
