@@ -9,6 +9,7 @@ hold answers against these.
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 __all__ = [
     "Galleries",
@@ -25,24 +26,26 @@ __all__ = [
     "Timing",
 ]
 
-_CODE = "0f00c81e3b5a7d9902446688"
+_QUERIES = ("image", "id", "code")
+_Text = str | SkipJsonSchema[None]  # a form has no null: a field is there or not
 
 
 class SearchForm(BaseModel):
-    """What a search is asked: exactly one of ``image``, ``id`` and ``code``."""
+    """What a search is asked: exactly one of `image`, `id` and `code`."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"oneOf": [{"required": [name]} for name in _QUERIES]},
+    )
 
     image: Annotated[bytes | None, WithJsonSchema({"type": "string", "format": "binary"})] = Field(
         None, description="An image file: JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF."
     )
-    id: str | None = Field(
-        None, description="An item of the gallery; it is not among its own matches."
-    )
-    code: str | None = Field(
+    id: _Text = Field(None, description="An item of the gallery; it is not among its own matches.")
+    code: _Text = Field(
         None, description="A whole code in hexadecimal digits, as an answer gives it."
     )
-    gallery: str | None = Field(None, description="Its name; else the first of /api/galleries.")
+    gallery: _Text = Field(None, description="Its name; else the first of /api/galleries.")
     k: int = Field(24, ge=1, le=1000, description="How many matches.")
     radius: int = Field(
         2, ge=0, description="Of the ball, in bits of the semantic code; at most all of them."
@@ -57,7 +60,7 @@ class SearchForm(BaseModel):
 
     @model_validator(mode="after")
     def _check(self) -> "SearchForm":
-        given = [name for name in ("image", "id", "code") if getattr(self, name) is not None]
+        given = [name for name in _QUERIES if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of image, id and code, not {' and '.join(given) or 'none'}")
         for text in self.where:
