@@ -138,11 +138,14 @@ function readAddress() {
   };
 }
 
-/** What differs from the defaults, by the names that the server uses. @param {Wanted} wanted */
+/** By the names that the server uses, without what is as usual. @param {Wanted} wanted */
 function writeAddress(wanted) {
   const query = new URLSearchParams();
-  if (wanted.gallery !== null && wanted.gallery !== galleries[0]?.name) {
-    query.set("gallery", wanted.gallery);
+  const [first] = galleries;
+  const gallery = wanted.gallery ?? first?.name;
+  // The default is the gallery that was written last: a shared address names its own.
+  if (gallery !== first?.name || wanted.id !== null || wanted.code !== null) {
+    query.set("gallery", gallery);
   }
   if (wanted.id !== null) query.set("id", wanted.id);
   if (wanted.code !== null) query.set("code", wanted.code);
@@ -171,18 +174,19 @@ function remember(wanted, entry) {
 
 // The server
 
-/** What a person is told where there is no answer. */
+/** What a person is told where there is no answer; `lasting`: the same would fail again. */
 class Failure extends Error {
-  /** @param {string} title @param {string} detail */
-  constructor(title, detail) {
+  /** @param {string} title @param {string} detail @param {boolean} lasting */
+  constructor(title, detail, lasting = false) {
     super(detail);
     this.title = title;
+    this.lasting = lasting;
   }
 }
 
 const LOST = new Failure(
   "The server does not answer",
-  "See whether `hashsearch serve` still runs, and whether you are connected to it.",
+  "See whether “hashsearch serve” still runs, and whether you are connected to it.",
 );
 const TITLES = new Map([
   [404, "That is not here"],
@@ -200,7 +204,7 @@ async function api(path, options = {}) {
       throw LOST;
     });
     if (response.ok) {
-      if (asked > 1) hush();
+      if (asked > 1) hush(); // it was said that the server is busy
       return response;
     }
     if (response.status === 401) {
@@ -214,7 +218,8 @@ async function api(path, options = {}) {
     } else {
       const { detail } = await response.json().catch(() => ({}));
       const title = TITLES.get(response.status) ?? "The server could not do that";
-      throw new Failure(title, typeof detail === "string" ? detail : `Status ${response.status}.`);
+      const said = typeof detail === "string" ? detail : `Status ${response.status}.`;
+      throw new Failure(title, said, response.status < 500);
     }
   }
 }
@@ -267,7 +272,7 @@ async function search(wanted, patient = false) {
       const answer = await ask(asked, underWay.signal);
       if (next === null) show(answer, asked);
     } catch (error) {
-      if (!underWay.signal.aborted) complain(error, () => search(asked));
+      if (!underWay.signal.aborted) complain(error, () => search(asked), asked);
     }
   }
   underWay = null;
@@ -297,14 +302,16 @@ function galleryOf({ gallery }) {
   const found = gallery === null ? galleries[0] : galleries.find(({ name }) => name === gallery);
   if (found) return found;
   const names = galleries.map(({ name }) => name).join(", ");
-  throw new Failure("That gallery is not here", `There is no '${gallery}'; there are ${names}.`);
+  throw new Failure("That gallery is not here", `There is no ${gallery}; there is ${names}.`, true);
 }
 
 // Notices
 
 /** @param {string} title @param {string} detail @param {HTMLElement[]} mends */
 function say(title, detail, ...mends) {
-  const text = [el("strong", {}, title), el("p", {}, detail)];
+  // The lines of the service begin as those of a command line do.
+  const sentence = detail.charAt(0).toUpperCase() + detail.slice(1);
+  const text = [el("strong", {}, title), el("p", {}, sentence)];
   at("notice").replaceChildren(el("div", {}, ...text, ...mends, button("Dismiss", hush)));
   at("notice").scrollIntoView({ block: "nearest" });
 }
@@ -313,16 +320,31 @@ function hush() {
   at("notice").replaceChildren();
 }
 
-/** @param {unknown} error @param {() => void} act  what to do when the person says so */
-function complain(error, act) {
-  if (document.body.dataset.view === "loading") view("start");
+/**
+ * @param {unknown} error
+ * @param {() => void} act  what to do when the person says so
+ * @param {Search} [asked]  what failed, if it was a search
+ */
+function complain(error, act, asked) {
   const again = button("Try again", () => {
     hush();
     act();
   });
-  if (error instanceof Failure) return say(error.title, error.message, again);
-  say("Something went wrong on this page", String(error), again);
-  throw error;
+  if (!(error instanceof Failure)) {
+    say("Something went wrong on this page", String(error), again);
+    throw error;
+  }
+  const { title, message, lasting } = error;
+  if (!lasting) {
+    say(title, message, again);
+  } else if (asked?.file) {
+    say(`${asked.file.name} cannot be searched with`, message, button("Choose another", choose));
+  } else if (asked && (asked.wanted.labels.length || asked.wanted.where.length)) {
+    const all = button("Clear the filters", () => change({ labels: [], where: [] }));
+    say(title, message, all);
+  } else {
+    say(title, message);
+  }
 }
 
 // Where to begin
@@ -359,6 +381,11 @@ async function follow() {
     scrollTo(0, scroll);
   } catch (error) {
     complain(error, follow);
+    if (document.body.dataset.view !== "loading") return;
+    // The gallery of the address is gone, but there are others.
+    current = { ...current, gallery: null, id: null, code: null };
+    introduce(galleries[0]);
+    await offer(current);
   }
 }
 
@@ -563,25 +590,23 @@ function showMatches(radius) {
 
 /** @param {number} inside  items within the radius @param {number} radius @param {Answer} answer */
 function showOutcome(inside, radius, { searched, histogram }) {
-  /** @type {(Node | string)[]} */
-  let said = [el("strong", {}, grouped(inside)),
-    ` of ${count(searched, "item")} lie within ${count(radius, "bit")}.`];
-  if (searched === 0) {
-    said = ["No item passes these filters. ",
-      button("Clear them", () => change({ labels: [], where: [] }))];
-  } else if (inside === 0) {
+  const within = `within ${count(radius, "bit")}`;
+  if (inside > 0) {
+    const all = ` of ${count(searched, "item")} ${inside === 1 ? "lies" : "lie"} ${within}.`;
+    at("outcome").replaceChildren(el("strong", {}, grouped(inside)), all);
+  } else {
     const nearest = histogram.findIndex((items) => items > 0);
-    said = [`Nothing lies within ${count(radius, "bit")}; the nearest item is ${nearest} away. `,
-      button(`Widen to ${nearest}`, () => change({ radius: nearest }, "replace"))];
+    const widen = button(`Widen to ${nearest}`, () => change({ radius: nearest }, "replace"));
+    const nothing = `Nothing lies ${within}; the nearest item is ${nearest} away. `;
+    at("outcome").replaceChildren(nothing, widen);
   }
-  at("outcome").replaceChildren(...said);
 }
 
 /** @param {Match} match */
 function tile(match) {
   const parts = [pictures.get(match.id), barcode(match.code),
     el("span", { class: "label" }, nameOf(match))];
-  if (match.label !== null) parts.push(el("span", { class: "id" }, match.id));
+  if (match.label !== null) parts.push(el("span", { class: "id" }, el("bdi", {}, match.id)));
   parts.push(el("span", { class: "distances" }, el("span", {}, "distance "),
     el("b", {}, String(match.distance)), ` · whole ${match.full_distance}`));
   return linked(match, ...parts);
@@ -690,15 +715,20 @@ function restart(gallery) {
 }
 
 /** @param {Iterable<File>} files  of which the first is searched with */
-function searchPhoto(files) {
+async function searchPhoto(files) {
   const [file] = files;
+  await ready;
   if (!file || galleries.length === 0) return;
   if (galleryOf(current).takes_images) {
     const wanted = { ...current, id: null, code: null, k: FEW };
     search({ wanted, file, entry: "push" });
   } else {
-    say("This gallery takes no photos", "Its encoder is not at hand. Search with one of its items.");
+    say("This gallery takes no photos", "Its encoder is not at hand; search with one of its items.");
   }
+}
+
+function choose() {
+  at("choose").click();
 }
 
 /** @param {number} by */
@@ -710,14 +740,14 @@ function step(by) {
 
 /** @type {Record<string, () => void>} by `data-action` */
 const ACTIONS = {
-  choose: () => at("choose").click(),
+  choose,
   camera: () => at("camera").click(),
   more: () => change({ k: Math.min(current.k + FEW, MOST) }, "replace"),
   previous: () => step(-1),
   next: () => step(1),
   skip: () => at(shown ? "results" : "main").focus(),
   reload: () => location.reload(),
-  home: () => restart(current.gallery),
+  home: () => (galleries.length ? restart(current.gallery) : begin()),
   "no-key": () => at("key-dialog").close(),
   copy: async () => {
     await navigator.clipboard.writeText(location.href);
@@ -778,8 +808,8 @@ document.addEventListener("drop", (event) => {
   searchPhoto(event.dataTransfer.files);
 });
 
-addEventListener("popstate", follow);
+addEventListener("popstate", () => (galleries.length ? follow() : begin()));
 history.scrollRestoration = "manual";
 at("copy").hidden = !navigator.clipboard; // there is one over HTTPS, and on this machine
 at("why").open = matchMedia("(min-width: 1000px)").matches;
-begin();
+const ready = begin(); // a photo may be chosen before it is
