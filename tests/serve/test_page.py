@@ -35,6 +35,20 @@ def test_an_uploaded_photo_finds_its_item_first(page: Page) -> None:
     expect(page.locator("#query-name")).to_be_focused()
 
 
+def test_a_photo_may_be_chosen_before_the_page_is_ready(page: Page) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/galleries", hold)
+    with page.expect_request("**/api/galleries"):
+        page.goto("/")
+    page.locator("#choose").set_input_files(DRESS)
+    held[0].continue_()
+    expect(page.locator("#query-name")).to_have_text("Your photo")
+
+
 @pytest.mark.parametrize("kind", ["paste", "drop"])
 def test_a_photo_may_be_pasted_or_dropped_anywhere(page: Page, kind: str) -> None:
     start(page)

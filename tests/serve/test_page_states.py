@@ -160,13 +160,15 @@ def shops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("shops")
     (folder / "indexes").mkdir()
     codes = np.random.default_rng(0).integers(0, 256, (20, 4), dtype=np.uint8)
-    Gallery.from_codes(codes, n_bits=32, fine_bits=0).save(folder / "indexes" / "beta.h5")
+    ids = [*ODD_IDS, *(f"item {number}" for number in range(4, 20))]
+    bare = Gallery.from_codes(codes, n_bits=32, fine_bits=0, ids=ids)
+    bare.save(folder / "indexes" / "beta.h5")
     # The one that was written last is the default.
     Gallery.from_codes(
         codes,
         n_bits=16,
         fine_bits=16,
-        ids=[*ODD_IDS, *(f"item {number}" for number in range(4, 20))],
+        ids=ids,
         labels=[HOSTILE, *(f"type {number}" for number in range(1, 20))],
         thumbnails=[thumbnail(Image.new("RGB", (90, 120), "teal"))] * 20,
         columns={"season": ["<b>summer</b>", "winter", None, *["winter"] * 17]},
@@ -222,11 +224,13 @@ def test_galleries_are_chosen_and_one_without_an_encoder_takes_no_photos(
     expect(page.get_by_role("button", name="Choose a photo").first).to_be_hidden()
     bring(page, "drop", DRESS)
     expect(page.get_by_role("alert")).to_contain_text("This gallery takes no photos")
+    page.locator("#samples a").first.click()
+    expect(page.locator("#results img").first).to_be_visible()
     page.get_by_role("combobox", name="Gallery").select_option("beta")
     page.wait_for_url("**gallery=beta")
-    # Its items have neither labels nor pictures: their ids stand for both.
+    # Its items have the same ids, but neither labels nor pictures: their ids stand for both.
     page.locator("#samples a").first.click()
-    page.wait_for_url("**id=*")
+    page.wait_for_url("**gallery=beta&id=*")
     first = page.locator("#results a").first
     expect(first.locator(".words")).to_have_text(first.get_attribute("data-id") or "")
     expect(page.get_by_role("group", name="Only these types")).to_be_hidden()
@@ -234,3 +238,4 @@ def test_galleries_are_chosen_and_one_without_an_encoder_takes_no_photos(
     page.go_back()
     page.go_back()
     expect(page.get_by_role("combobox", name="Gallery")).to_have_value("alpha")
+    expect(page.locator("#results img").first).to_be_visible()

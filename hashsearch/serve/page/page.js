@@ -32,16 +32,9 @@
  * @property {number[]} histogram  items at distance 0, 1, …
  * @property {Record<string, number>} timing_ms
  *
- * @typedef {object} Gallery
- * @property {string} name
- * @property {number} items
- * @property {number} n_bits
- * @property {number} fine_bits
- * @property {number} distinct_codes
- * @property {{label: string, items: number}[]} labels
- * @property {boolean} takes_images
- * @property {string} generation
- *
+ * @typedef {{name: string, items: number, n_bits: number, fine_bits: number,
+ *   distinct_codes: number, labels: {label: string, items: number}[], takes_images: boolean,
+ *   generation: string}} Gallery
  * @typedef {"push" | "replace" | "none"} Entry  what a search does to the history
  * @typedef {{wanted: Wanted, file?: File, entry: Entry}} Search
  */
@@ -92,10 +85,6 @@ function button(text, act) {
   made.addEventListener("click", act);
   return made;
 }
-
-/** @param {string[][]} rows  names and values @returns {HTMLElement[]} for a `dl` */
-const described = (rows) =>
-  rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
 
 /** @param {number} number */
 const grouped = (number) => number.toLocaleString("en");
@@ -219,7 +208,7 @@ async function api(path, options = {}) {
       const { detail } = await response.json().catch(() => ({}));
       const title = TITLES.get(response.status) ?? "The server could not do that";
       const said = typeof detail === "string" ? detail : `Status ${response.status}.`;
-      throw new Failure(title, said, response.status < 500);
+      throw new Failure(title, said, TITLES.has(response.status));
     }
   }
 }
@@ -250,32 +239,37 @@ function askForKey(refused) {
 let underWay = null;
 /** @type {Search | null} that comes after it */
 let next = null;
+/** @type {Promise<void> | null} done when no search is left */
+let searching = null;
 
 /**
  * Search, and show what was found. The latest search wins. Those of a slider are patient: they
  * wait for the answer under way, so that the server is asked no faster than it answers.
  * @param {Search} wanted @param {boolean} patient
  */
-async function search(wanted, patient = false) {
+function search(wanted, patient = false) {
   next = wanted;
-  if (underWay !== null) {
-    if (!patient) underWay.abort();
-    return;
-  }
+  if (!patient) underWay?.abort();
+  searching ??= searchAll();
+  return searching;
+}
+
+async function searchAll() {
   const slow = setTimeout(() => (at("progress").hidden = false), 200);
   at("results").setAttribute("aria-busy", "true");
   while (next !== null) {
     const asked = next;
     next = null;
     underWay = new AbortController();
+    const { signal } = underWay;
     try {
-      const answer = await ask(asked, underWay.signal);
-      if (next === null) show(answer, asked);
+      const answer = await ask(asked, signal);
+      if (next === null && !signal.aborted) show(answer, asked);
     } catch (error) {
-      if (!underWay.signal.aborted) complain(error, () => search(asked), asked);
+      if (!signal.aborted) complain(error, () => search(asked), asked);
     }
   }
-  underWay = null;
+  underWay = searching = null;
   clearTimeout(slow);
   at("progress").hidden = true;
   at("results").removeAttribute("aria-busy");
@@ -283,14 +277,13 @@ async function search(wanted, patient = false) {
 
 /** @param {Search} search @param {AbortSignal} signal @returns {Promise<Answer>} */
 async function ask({ wanted, file }, signal) {
-  const gallery = galleryOf(wanted);
   const body = new FormData();
   if (file) body.set("image", file);
   else if (wanted.id !== null) body.set("id", wanted.id);
   else body.set("code", wanted.code ?? "");
-  body.set("gallery", gallery.name);
+  body.set("gallery", galleryOf(wanted).name);
   body.set("k", String(wanted.k));
-  body.set("radius", String(Math.min(wanted.radius, gallery.n_bits)));
+  body.set("radius", String(wanted.radius));
   for (const label of wanted.labels) body.append("label", label);
   for (const condition of wanted.where) body.append("where", condition);
   if (wanted.distinct) body.set("distinct", "true");
@@ -332,7 +325,8 @@ function complain(error, act, asked) {
   });
   if (!(error instanceof Failure)) {
     say("Something went wrong on this page", String(error), again);
-    throw error;
+    reportError(error);
+    return;
   }
   const { title, message, lasting } = error;
   if (!lasting) {
@@ -369,7 +363,9 @@ async function follow() {
   current = readAddress();
   const scroll = history.state?.scroll ?? 0;
   try {
-    introduce(galleryOf(current));
+    const gallery = galleryOf(current);
+    current.radius = Math.min(current.radius, gallery.n_bits);
+    introduce(gallery);
     if (current.id !== null || current.code !== null) {
       await search({ wanted: current, entry: "none" });
       if (shown === null) await offer(current);
@@ -402,6 +398,7 @@ function introduce(gallery) {
 async function offer(wanted) {
   shown = null;
   document.title = "hashsearch";
+  at("samples").replaceChildren();
   view("start");
   const gallery = encodeURIComponent(galleryOf(wanted).name);
   const { samples } = await (await api(`/api/samples?gallery=${gallery}`)).json();
@@ -458,9 +455,11 @@ function show(answer, { wanted, file, entry }) {
     photos.set(gallery + query.code, { url: URL.createObjectURL(file), name: file.name });
     wanted = { ...wanted, code: query.code };
   }
-  const before = shown;
-  const same = before?.query.code === query.code && before.query.id === query.id
-    && before.gallery === gallery;
+  // Ids and pictures mean nothing in another gallery, or in its next generation.
+  const alike = shown?.gallery === gallery && shown.generation === answer.generation;
+  const before = alike ? shown : null;
+  if (!alike) pictures = new Map();
+  const same = before?.query.code === query.code && before.query.id === query.id;
   shown = answer;
   remember(wanted, entry);
   hush();
@@ -565,7 +564,8 @@ function showMatches(radius) {
   const slider = at("radius");
   slider.max = reach;
   slider.value = radius;
-  slider.ariaValueText = `${count(radius, "bit")}, ${count(inside, "item")} inside`;
+  const said = `${count(radius, "bit")}, ${count(inside, "item")} inside`;
+  slider.setAttribute("aria-valuetext", said);
   at("radius-said").textContent = count(radius, "bit");
   at("reach").textContent = `${reach}: everything`;
   drawHistogram(histogram, radius, reach);
@@ -697,7 +697,8 @@ function showTiming({ timing_ms, searched }) {
   const taken = Object.entries(steps).filter(([, ms]) => ms > 0);
   const rows = taken.map(([step, ms]) => [step, `${ms.toPrecision(2)} ms`]);
   rows.push(["distinct codes", grouped(galleryOf(current).distinct_codes)]);
-  at("steps").replaceChildren(...described(rows));
+  const said = rows.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]);
+  at("steps").replaceChildren(...said);
 }
 
 // What people do
@@ -723,7 +724,7 @@ async function searchPhoto(files) {
     const wanted = { ...current, id: null, code: null, k: FEW };
     search({ wanted, file, entry: "push" });
   } else {
-    say("This gallery takes no photos", "Its encoder is not at hand; search with one of its items.");
+    say("This gallery takes no photos", "Its encoder is not at hand; search with an item of it.");
   }
 }
 
