@@ -40,6 +40,10 @@ def test_a_port_that_is_taken_is_told(run: Callable[..., Outcome], shop: Path) -
         (["--queue", "0"], "0 is not in the range"),
         (["--api-key", ""], "--api-key takes letters, digits and signs of ASCII, at least one"),
         (["--api-key", "é"], "--api-key takes letters, digits and signs of ASCII, at least one"),
+        (
+            ["--allow-host", "a*.example"],
+            "--allow-host takes a name, *.NAME or *, not 'a*.example'",
+        ),
     ],
 )
 def test_wrong_usage_is_told(

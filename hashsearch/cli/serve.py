@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as requests have them
 
 
 @click.command(short_help="Search galleries in the browser and over HTTP.")
@@ -116,6 +117,9 @@ def serve(
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise click.UsageError("--api-key takes letters, digits and signs of ASCII, at least one")
+    for name in hosts:
+        if "*" in name.removeprefix("*") or (name.startswith("*") and name[1:2] not in {"", "."}):
+            raise click.UsageError(f"--allow-host takes a name, *.NAME or *, not {name!r}")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     limits = Limits(
         upload_bytes=max_upload << 20,
@@ -129,7 +133,7 @@ def serve(
     listening = listen(host, port)
     is_local = host in _LOOPBACK
     shelf = Shelf(paths, indexes, chosen)
-    names = [*hosts, *(_LOOPBACK if is_local else () if hosts else ("*",))]
+    names = [*hosts, *(_LOOPBACK_NAMES if is_local else () if hosts else ("*",))]
     app = create_app(shelf, limits, key=api_key, hosts=names, origins=origins)
     served = ", ".join(generation.name for generation in shelf) or f"no gallery in {indexes} yet"
     click.echo(console.printable(f"Serving {served} at {address(listening)} (Ctrl-C stops it)"))

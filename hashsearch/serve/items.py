@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -30,8 +31,8 @@ _MEDIA_TYPES = {
     "WEBP": "image/webp",
     "AVIF": "image/avif",
 }
-_LARGEST_FILE = 64 << 20  # bytes, of an original that is sent as it is
-_LARGEST_SIDE = 2048  # pixels, of one that is encoded anew
+_LARGEST_FILE = 64 << 20  # bytes
+_LARGEST_SIDE = 2048  # pixels, of what is encoded anew
 
 
 class Picture(NamedTuple):
@@ -106,19 +107,21 @@ def small_picture(generation: Generation, row: int) -> Picture | None:
 def original(generation: Generation, row: int) -> Picture | None:
     """The file of an item, if it is at hand and an image; else its thumbnail, if it has one.
 
-    The path is that of the gallery. A file that browsers do not show, or a very large one, is
-    encoded anew.
+    The path is that of the gallery. A file that browsers do not show is encoded anew; of a very
+    large one the thumbnail has to do.
     """
     (path,) = generation.gallery.paths([row])
     if path is not None:
         try:
             return _file(path)
-        except ImageError:
+        except (ImageError, OSError):
             pass  # moved, or no image any more
     return small_picture(generation, row)
 
 
 def _file(path: str) -> Picture:
+    if Path(path).stat().st_size > _LARGEST_FILE:
+        raise ImageError(f"{path} is too large to be sent")
     stream = read_content(path)
     # Decoded, as a header alone makes no image; small, as nobody looks at it.
     image = read_image(stream, least_side=_LARGEST_SIDE)
@@ -126,7 +129,7 @@ def _file(path: str) -> Picture:
     content = stream.read()
     with Image.open(stream) as opened:
         media_type = _MEDIA_TYPES.get(opened.format or "")
-    if media_type is None or len(content) > _LARGEST_FILE:
+    if media_type is None:
         return Picture(thumbnail(image, _LARGEST_SIDE), _JPEG)
     return Picture(content, media_type)
 
