@@ -193,7 +193,7 @@ def test_texts_of_a_gallery_are_text(page: Page, shops: str, id_: str) -> None:
 
 def test_what_is_known_of_a_match_filters(page: Page, shops: str) -> None:
     page.goto(f"{shops}/?id=item 4&radius=16")
-    page.locator("#results a").filter(has_text=HOSTILE).first.hover()
+    page.locator("#results a").filter(has_text=HOSTILE).first.focus()
     page.get_by_role("button", name="Only items with season=<b>summer</b>").click()
     expect(page.locator("#timing")).to_contain_text("1 item in")
     assert matches(page) == [ODD_IDS[0]]

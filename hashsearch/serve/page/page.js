@@ -43,6 +43,7 @@ const FEW = 24; // matches at first, and further ones at a time
 const MOST = 1000; // matches that the server gives
 const TYPES_SHOWN = 12;
 const TINY = 64; // pixels: smaller pictures are drawn as squares, not blurred
+const DWELL = 150; // milliseconds that a match is pointed at before its code is shown
 const PATIENCE = 5; // times that a busy server is asked
 const KEY = "hashsearch-api-key";
 const SVG = new Set(["svg", "path", "rect", "title"]);
@@ -771,13 +772,18 @@ document.addEventListener("click", (event) => {
   else if (id !== undefined) change({ id, code: null, k: FEW });
 });
 
+let dwelling = 0; // timer
+
 /** @param {Event} event  a match is pointed at, or has the focus */
 function pointAt(event) {
+  clearTimeout(dwelling);
   const id = around(event, "#results [data-id]")?.dataset.id;
-  if (id !== undefined && id !== compared) compare(id);
+  if (id === undefined || id === compared) return;
+  // On its way to the panel the pointer passes over other matches.
+  dwelling = setTimeout(() => shown && compare(id), event.type === "focusin" ? 0 : DWELL);
 }
-at("results").addEventListener("pointerover", pointAt);
-at("results").addEventListener("focusin", pointAt);
+document.addEventListener("pointerover", pointAt);
+document.addEventListener("focusin", pointAt);
 
 at("radius").addEventListener("input", () => {
   current = { ...current, radius: at("radius").valueAsNumber };
