@@ -17,6 +17,7 @@ from hashsearch import __version__
 from hashsearch.errors import ArgumentError, CodesError, HashsearchError, ImageError
 from hashsearch.serve.guards import CloseUnread, Deadline, KeyCheck, SecurityHeaders, Watch, problem
 from hashsearch.serve.limits import Limits
+from hashsearch.serve.memory import give_back
 from hashsearch.serve.metrics import Metrics
 from hashsearch.serve.page_files import page_router
 from hashsearch.serve.routes import Service, router
@@ -34,7 +35,7 @@ __all__ = ["create_app"]
 
 _log = logging.getLogger("hashsearch.serve")
 
-_LOOK_S = 1.0  # between two looks for new generations
+_LOOK_S = 1.0
 
 
 def create_app(
@@ -100,9 +101,10 @@ def create_app(
 
 
 async def _watch(shelf: Shelf) -> None:
-    """Look for new generations, as long as the service is up."""
+    """Look for new generations, and give back memory, as long as the service is up."""
     while True:
         await asyncio.sleep(_LOOK_S)
+        await asyncio.to_thread(give_back)
         try:
             await asyncio.to_thread(shelf.look)
         except Exception:

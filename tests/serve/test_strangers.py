@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import signal
 import socket
 import threading
@@ -15,6 +16,7 @@ import pytest
 from serving import Server, encoded, make_gallery, pictures, serving
 from tiny_encoder import encoder_bytes
 
+from hashsearch.bench.machine import held_by
 from hashsearch.encoder import Encoder
 from hashsearch.gallery import Gallery
 
@@ -146,6 +148,18 @@ def test_ctrl_c_ends_it_quietly(folder: Path) -> None:
         server.process.send_signal(signal.SIGINT)
         assert server.process.wait(10) == 0
         assert "Error" not in server.log.read_text()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc gives memory back")
+def test_large_images_leave_nothing_in_memory(folder: Path) -> None:
+    large = encoded(np.zeros((3000, 3000, 4), np.uint8))  # 36 MB, and copies of it
+    with serving(folder) as server:
+        assert search(server.client).status_code == 200
+        before = held_by(server.process.pid)["own_bytes"]
+        for _ in range(3):
+            answer = server.client.post("/api/search", files={"image": large})
+            assert answer.status_code == 200
+        until(lambda: held_by(server.process.pid)["own_bytes"] < before + (20 << 20))
 
 
 def generation(server: Server) -> str:
