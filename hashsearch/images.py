@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FASHION_MNIST",
+    "FORMATS",
     "MAX_PIXELS",
     "PREPROCESSING_KINDS",
     "ImageSource",
@@ -50,9 +51,10 @@ MAX_PIXELS = 89_478_485
 """Larger images are refused before they are decoded (a decompression bomb, or a mistake)."""
 
 # Others are not for photos, and some of Pillow's decoders run a program (EPS: Ghostscript).
-_FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 if "avif" in features.modules:
-    _FORMATS.insert(0, "AVIF")
+    FORMATS.insert(0, "AVIF")
+"""The kinds of image files that are read, by Pillow's names."""
 
 _BRIGHT = 127
 # Zalando's own tolerance: within 5 % of the largest intensity is still background.
@@ -257,8 +259,8 @@ def _refusals(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: {_too_large(MAX_PIXELS)}") from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name} is not an image that can be read; use {', '.join(_FORMATS[:-1])} or "
-            f"{_FORMATS[-1]}"
+            f"{name} is not an image that can be read; use {', '.join(FORMATS[:-1])} or "
+            f"{FORMATS[-1]}"
         ) from error
     # Decoders meet damaged files with whatever they stumble over: OSError, SyntaxError,
     # struct.error, zlib.error, IndexError ...
@@ -327,15 +329,15 @@ def _open(source: ImageSource, name: str) -> AbstractContextManager[Image.Image]
     if isinstance(source, np.ndarray):
         return nullcontext(_from_array(source))
     if isinstance(source, bytes):
-        return Image.open(io.BytesIO(source), formats=_FORMATS)
+        return Image.open(io.BytesIO(source), formats=FORMATS)
     if isinstance(source, str | os.PathLike):
         _check_regular(source)
-        return Image.open(Path(source), formats=_FORMATS)
+        return Image.open(Path(source), formats=FORMATS)
     if not hasattr(source, "read"):
         raise ImageError(
             f"{name} is no image; give a path, bytes, a binary stream, a Pillow image or an array"
         )
-    return nullcontext(Image.open(source, formats=_FORMATS))
+    return nullcontext(Image.open(source, formats=FORMATS))
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:

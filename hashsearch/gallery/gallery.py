@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Gallery", "changing"]
 
 _SHOWN = 20  # values that a message lists
+_COMPARED = 1 << 16  # characters that are looked at for what was meant
 _QUERIES_A_THREAD = 64  # fewer are sooner done by one
 
 
@@ -463,7 +464,9 @@ class Gallery:
             )
         for value in wanted:
             if value not in places:
-                close = get_close_matches(value, places, n=3) or sorted(places)[:_SHOWN]
+                # To compare a long text with each of many takes minutes.
+                near = len(value) * len(places) <= _COMPARED and get_close_matches(value, places)
+                close = near or sorted(places)[:_SHOWN]
                 more = " ..." if len(close) < len(places) else ""
                 raise ArgumentError(
                     f"no item of the gallery has the {name} {value!r}; there are "

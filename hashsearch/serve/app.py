@@ -91,7 +91,10 @@ def create_app(
         app.add_middleware(KeyCheck, key=key)
     if origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=[*origins], allow_headers=["authorization"]
+            CORSMiddleware,
+            allow_origins=[*origins],
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization"],
         )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
     app.add_middleware(CloseUnread)
@@ -107,13 +110,13 @@ async def _watch(shelf: Shelf) -> None:
         await asyncio.to_thread(give_back)
         try:
             await asyncio.to_thread(shelf.look)
-        except Exception:
+        except Exception:  # the next look may fare better
             _log.exception("the galleries could not be looked at")
 
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - what the handler is registered for
-    return problem(error.status_code, error.detail, **(error.headers or {}))
+    return problem(error.status_code, error.detail, error.headers)
 
 
 async def _failed(_: Request, error: Exception) -> Response:

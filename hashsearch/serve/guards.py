@@ -11,6 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from hashsearch.serve.metrics import Metrics
@@ -30,10 +32,9 @@ _HEADERS = {
 _GUARDED = ("/api/", "/metrics")
 
 
-def problem(status: int, detail: str, **headers: str) -> JSONResponse:
+def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An answer that says what went wrong, and the mend, in one line."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return JSONResponse({"detail": detail}, status, headers=named)
+    return JSONResponse({"detail": detail}, status, headers)
 
 
 class SecurityHeaders:
@@ -128,7 +129,7 @@ class KeyCheck:
                 refusal = problem(
                     401,
                     "this service wants its key: send the header `Authorization: Bearer KEY`",
-                    www_authenticate="Bearer",
+                    {"www-authenticate": "Bearer"},
                 )
                 await refusal(scope, receive, send)
                 return
@@ -169,6 +170,6 @@ class Deadline:
             refusal = (
                 problem(408, f"the request was {late}; send it faster")
                 if reading
-                else problem(503, f"the request was {late}; try again later", retry_after="5")
+                else problem(503, f"the request was {late}; try again later", {"retry-after": "5"})
             )
             await refusal(scope, receive, send)

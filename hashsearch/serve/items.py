@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from hashsearch.errors import ImageError
 from hashsearch.gallery.content import LABEL
-from hashsearch.images import read_content, read_image, thumbnail
+from hashsearch.images import FORMATS, read_content, read_image, thumbnail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -127,7 +127,7 @@ def _file(path: str) -> Picture:
     image = read_image(stream, least_side=_LARGEST_SIDE)
     stream.seek(0)
     content = stream.read()
-    with Image.open(stream) as opened:
+    with Image.open(stream, formats=FORMATS) as opened:
         media_type = _MEDIA_TYPES.get(opened.format or "")
     if media_type is None:
         return Picture(thumbnail(image, _LARGEST_SIDE), _JPEG)

@@ -117,9 +117,7 @@ async def post_search(request: Request) -> Response:
 async def get_galleries(request: Request) -> Response:
     """The default comes first."""
     shelf = Service.of(request).shelf
-    return await _worked(
-        request, lambda: {"galleries": [generation.facts() for generation in shelf]}
-    )
+    return await _worked(request, lambda: {"galleries": [generation.facts for generation in shelf]})
 
 
 @router.get(

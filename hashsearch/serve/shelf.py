@@ -121,12 +121,9 @@ class Generation:
             _log.warning("%s cannot be searched by image: %s", path, error)
         return cls(path.stem, gallery, encoder, str(stamp))
 
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """What is told of it; ready for JSON."""
-        return self._facts
-
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
         gallery = self.gallery
         return {
             "name": self.name,
@@ -219,7 +216,7 @@ class Shelf:
         if twice:
             raise ArgumentError(f"two galleries are called {twice[0]}; rename a file, or name one")
         for path in paths:
-            self._open(path, _stamp(path) or Stamp(0, 0, 0))
+            self._open(path, _stamp(path) or Stamp(0, 0, 0))  # to open what is not there says so
 
     def __len__(self) -> int:
         return len(self._generations)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from starlette.requests import Request
 
     from hashsearch.serve.limits import Limits
     from hashsearch.serve.workers import Guest
@@ -46,6 +45,8 @@ async def read_form(request: Request, guest: Guest, limits: Limits) -> Fields:
         form = await parser.parse()
     except MultiPartException as error:
         raise HTTPException(400, f"the form cannot be read: {error.message}") from error
+    except ClientDisconnect as error:  # nobody is told, but the request is counted
+        raise HTTPException(400, "the request ended before its body did") from error
     fields: Fields = {}
     for name, value in form.multi_items():
         content = value.file.read() if isinstance(value, UploadFile) else value

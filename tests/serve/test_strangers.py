@@ -86,11 +86,20 @@ def test_only_who_has_the_key_is_answered(folder: Path) -> None:
 
 
 def test_other_sites_ask_only_if_they_may(folder: Path) -> None:
-    with serving(folder, "--cors", "https://shop.example", "--allow-host", "api.example") as server:
+    options = ("--cors", "https://shop.example", "--allow-host", "api.example")
+    with serving(folder, *options, key="sesame") as server:
+        server.client.headers["authorization"] = "Bearer sesame"
         for origin, allowed in (("https://shop.example", True), ("https://evil.example", False)):
             answer = search(server.client, origin=origin)
             assert answer.status_code == 200
             assert (answer.headers.get("access-control-allow-origin") == origin) == allowed
+            asked = {
+                "origin": origin,
+                "access-control-request-method": "POST",
+                "access-control-request-headers": "authorization",
+            }
+            before = httpx.options(f"{server.client.base_url}/api/search", headers=asked)
+            assert (before.status_code == 200) == allowed
         assert server.client.get("/health", headers={"host": "api.example"}).status_code == 200
         assert server.client.get("/health", headers={"host": "evil.example"}).status_code == 400
 
@@ -114,10 +123,9 @@ def test_who_finds_the_queue_full_is_told_to_come_again(folder: Path) -> None:
 def test_slow_clients_are_not_waited_for(folder: Path) -> None:
     with serving(folder, "--timeout", "0.5") as server:
         with begun(server) as slow:
-            answer = slow.recv(1 << 16)
+            answer = b"".join(iter(lambda: slow.recv(1 << 16), b""))  # up to its end
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert b"send it faster" in answer
-            assert slow.recv(1) == b""
         with connected(server) as silent:
             assert silent.recv(1) == b""
         with connected(server) as slow:
@@ -152,14 +160,15 @@ def test_ctrl_c_ends_it_quietly(folder: Path) -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc gives memory back")
 def test_large_images_leave_nothing_in_memory(folder: Path) -> None:
-    large = encoded(np.zeros((3000, 3000, 4), np.uint8))  # 36 MB, and copies of it
+    large = encoded(np.zeros((4000, 4000, 4), np.uint8))  # 64 MB, and copies of it
     with serving(folder) as server:
         assert search(server.client).status_code == 200
         before = held_by(server.process.pid)["own_bytes"]
         for _ in range(3):
             answer = server.client.post("/api/search", files={"image": large})
             assert answer.status_code == 200
-        until(lambda: held_by(server.process.pid)["own_bytes"] < before + (20 << 20))
+        # Without that, three times as much stays; of a thread's heap the end does in any case.
+        until(lambda: held_by(server.process.pid)["own_bytes"] < before + (64 << 20))
 
 
 def generation(server: Server) -> str:
