@@ -137,7 +137,7 @@ class KeyCheck:
 
 
 class Deadline:
-    """Gives a request so many seconds: to be sent, to wait, to be worked at, and to be taken."""
+    """Gives a request so many seconds: to be sent, to wait, and to be worked at."""
 
     def __init__(self, app: ASGIApp, seconds: float) -> None:
         self._app = app
@@ -164,7 +164,7 @@ class Deadline:
 
         with anyio.move_on_after(self._seconds) as limit:
             await self._app(scope, receiving, sending)
-        # A client that does not take its answer is left: the server closes the connection.
+        # Where the answer has begun, the server closes the connection.
         if limit.cancelled_caught and not started:
             late = f"not done within {self._seconds:g} seconds"
             refusal = (

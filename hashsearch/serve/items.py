@@ -31,7 +31,7 @@ _MEDIA_TYPES = {
     "WEBP": "image/webp",
     "AVIF": "image/avif",
 }
-_LARGEST_FILE = 64 << 20  # bytes
+_LARGEST_FILE = 32 << 20  # bytes
 _LARGEST_SIDE = 2048  # pixels, of what is encoded anew
 
 

@@ -15,6 +15,7 @@ from hashsearch.errors import ArgumentError
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Callable
 
     from starlette.types import ASGIApp
 
@@ -72,33 +73,48 @@ def run(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed if the head of a request takes too long."""
+    """A connection that is closed if the head of a request, or who takes an answer, is too slow."""
 
     def __init__(self, *args: Any, seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seconds = seconds
-        self._due: asyncio.TimerHandle | None = None
+        self._due: dict[str, asyncio.TimerHandle] = {}
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as above it
         super().connection_made(transport)
-        self._await_head()
+        self._await("head", self.timeout_keep_alive_handler)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if self.conn.their_state is h11.IDLE:
-            self._await_head()
+            self._await("head", self.timeout_keep_alive_handler)
         else:
-            self._forget()
+            self._forget("head")
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._await("answer", self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._forget("answer")
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        # To close is to wait for what is not sent yet.
+        self._await("end", self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
+        for name in list(self._due):
+            self._forget(name)
         super().connection_lost(exc)
 
-    def _await_head(self) -> None:
-        if self._due is None:
-            self._due = self.loop.call_later(self._seconds, self.timeout_keep_alive_handler)
+    def _await(self, name: str, otherwise: Callable[[], None]) -> None:
+        """Do something else unless this is forgotten in time."""
+        if name not in self._due:
+            self._due[name] = self.loop.call_later(self._seconds, otherwise)
 
-    def _forget(self) -> None:
-        if self._due is not None:
-            self._due.cancel()
-            self._due = None
+    def _forget(self, name: str) -> None:
+        timer = self._due.pop(name, None)
+        if timer is not None:
+            timer.cancel()

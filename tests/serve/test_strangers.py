@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from serving import Server, encoded, make_gallery, pictures, serving
 from tiny_encoder import encoder_bytes
 
@@ -135,6 +136,22 @@ def test_slow_clients_are_not_waited_for(folder: Path) -> None:
                     slow.sendall(b"G")
                     time.sleep(0.1)
             assert time.monotonic() - began < 5
+        assert search(server.client).status_code == 200
+
+
+def test_who_does_not_take_an_answer_is_not_waited_for(folder: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2500, 2500, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "photos" / "0.png", compress_level=0)
+    size = (folder / "photos" / "0.png").stat().st_size
+    with serving(folder, "--timeout", "3") as server:
+        assert len(server.client.get("/api/items/plain/image").content) == size
+        with connected(server) as idle:
+            idle.sendall(b"GET /api/items/plain/image HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            time.sleep(6)
+            with suppress(ConnectionError):
+                while taken := len(idle.recv(1 << 20)):
+                    size -= taken
+        assert size > 0
         assert search(server.client).status_code == 200
 
 
