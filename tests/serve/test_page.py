@@ -19,6 +19,7 @@ from browser import (
 )
 from playwright.sync_api import Browser, Page, Route, expect
 
+pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.slow
 
 

@@ -7,6 +7,7 @@ import pytest
 from browser import DRESS, DRESS_ID, SAMPLES, faults, matches, start
 from playwright.sync_api import Browser, Page, expect
 
+pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.slow
 
 

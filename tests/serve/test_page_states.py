@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.slow
 
 

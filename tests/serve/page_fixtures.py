@@ -1,3 +1,9 @@
+"""Fixtures of the tests of the page.
+
+Not a conftest.py: there is one above, which tests import by that name. PYTEST_DONT_REWRITE, as the
+search for doctests imports this before.
+"""
+
 from __future__ import annotations
 
 import subprocess
