@@ -89,8 +89,8 @@ def build(
 ) -> BuildResult:
     """Encode items into a gallery; images that cannot be read are listed, not fatal.
 
-    A few batches are in memory at a time, and thumbnails only in the journal. An item whose id, label or path is no UTF-8 text (a
-    file may have any name) is listed, too.
+    A few batches are in memory at a time, and thumbnails only in the journal. An item whose id,
+    label or path is no UTF-8 text (a file may have any name) is listed, too.
 
     Args:
         items: with unique ids.
