@@ -446,7 +446,5 @@ def test_a_damaged_file_is_refused_in_one_line_or_works(data: st.DataObject) -> 
 
 @pytest.mark.skipif(sees_gpu(), reason="it may have one")
 def test_a_gpu_that_cannot_be_used_is_told(encoder_file: Path) -> None:
-    with pytest.raises(
-        EncoderError, match="tiny cannot run on a GPU here; install onnxruntime-gpu"
-    ):
+    with pytest.raises(EncoderError, match="tiny cannot run on a GPU here; install"):
         Encoder(encoder_file.read_bytes(), name="tiny", gpu=True)

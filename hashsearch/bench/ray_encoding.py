@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,10 +121,16 @@ def lines(report: dict[str, Any]) -> Iterator[str]:
 
 def _encode_chunk(items: list[Item]) -> list[tuple[bytes, bytes | None]]:
     """In a process of the pool: the codes and thumbnails of some images."""
-    encoder = Encoder.load(_ENCODER, threads=1)
+    encoder = _encoder()
     reader = Reader(encoder.preprocessing, checksum=False, thumbnails=True)
     batches = encode_here(items, lambda some: [[] for _ in some], encoder, reader, threads=2)
     return [(read.code, read.thumbnail) for batch in batches for read in batch]
+
+
+@cache
+def _encoder() -> Encoder:
+    """Once a process."""
+    return Encoder.load(_ENCODER, threads=1)
 
 
 def _timed(way: str, workers: int, photos: Path, gallery: Path) -> float:

@@ -41,8 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_on_ray"]
 
-# Images: what is encoded again when a worker is lost. A second of work for an encoder of photos.
-_CHUNK = 256
+_CHUNK = 256  # images: what is encoded again when a worker is lost
 _MOST_BLOCKS = 10_000  # of a data set; each is an object to keep account of
 
 
@@ -75,29 +74,38 @@ def encode_on_ray(
         rows.append({"first": first, "work": pickle.dumps((chunk, find_known(chunk)))})
     if not rows:
         return
+    left = {row["first"] for row in rows}
     _be_quiet()
-    pool = _pool()
-    data = ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS))
-    del rows  # the cluster has them
-    encoded = data.map(
-        _Encode,  # type: ignore[arg-type]  # a class whose objects are such functions
-        fn_constructor_args=(ray.put(encoder.model), encoder.name, reader, pool, __version__),
-        compute=ray.data.ActorPoolStrategy(min_size=1),  # and as many as the cluster has room for
-        num_cpus=pool.cores,
-        num_gpus=int(pool.gpu),
-    )
     try:
-        for row in encoded.iter_rows():
+        for row in _encoded(rows, encoder, reader).iter_rows():
             first, done = row["first"], pickle.loads(row["done"])  # noqa: S301 - of our actors
             if isinstance(done, HashsearchError):
                 raise done
             _check_seen(items, first, done)
+            left.discard(first)
             yield [replace(read, number=first + read.number) for read in done.reads]
     except ray.exceptions.RayError as error:
         raise ClusterError(
             f"the Ray cluster failed ({first_line(error)}); see that it runs, and give the same "
             "command again: it goes on where it was"
         ) from error
+    if left:
+        raise ClusterError(
+            f"the Ray cluster lost {len(left)} chunks of images without a word; give the same "
+            "command again: it goes on where it was"
+        )
+
+
+def _encoded(rows: list[dict[str, Any]], encoder: Encoder, reader: Reader) -> ray.data.Dataset:
+    """Chunks encoded, a row each; nothing is done until they are asked for."""
+    pool = _pool()
+    return ray.data.from_items(rows, override_num_blocks=min(len(rows), _MOST_BLOCKS)).map(
+        _Encode,  # type: ignore[arg-type]  # a class whose objects are such functions
+        fn_constructor_args=(ray.put(encoder.model), encoder.name, reader, pool, __version__),
+        compute=ray.data.ActorPoolStrategy(min_size=1),  # and as many as the cluster has room for
+        num_cpus=pool.cores,
+        num_gpus=int(pool.gpu),
+    )
 
 
 class _Done(NamedTuple):
@@ -144,11 +152,17 @@ class _Encode:
             ``first``, and ``done``, pickled: a :class:`_Done`, or the error to raise. An error that
             is raised here would reach the build as a page of Ray's own frames.
         """
-        items, found = pickle.loads(row["work"])  # noqa: S301 - of our own driver
+        done: _Done | HashsearchError
         try:
-            done: _Done | HashsearchError = self._encoded(items, found)
+            items, found = pickle.loads(row["work"])  # noqa: S301 - of our own driver
+            done = self._encoded(items, found)
         except HashsearchError as error:
             done = error
+        except Exception as error:  # as an installation that lacks something raises
+            done = ClusterError(
+                f"{socket.gethostname()} cannot encode ({type(error).__name__}: "
+                f"{first_line(error)}); install there what is installed here"
+            )
         return {"first": row["first"], "done": pickle.dumps(done)}
 
     def _encoded(self, items: list[Item], found: list[list[Found]]) -> _Done:

@@ -257,7 +257,7 @@ def test_a_file_that_nobody_sees_is_skipped(
     assert [each.id for each in result.skipped] == ["gone"]
 
 
-def test_an_encoder_that_fails_there_is_told_in_one_line(
+def test_another_release_is_told(
     cluster: Cluster, photos: Path, encoder_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoding, "__version__", "0.0.1")
@@ -266,6 +266,17 @@ def test_an_encoder_that_fails_there_is_told_in_one_line(
         pytest.raises(ClusterError, match=r"and the build was started with 0\.0\.1; install one"),
     ):
         build(folder_items(photos), Encoder.load(encoder_file), engine=encode_on_ray)
+
+
+class Strange:
+    """An image of a kind that no worker knows: they cannot import this module."""
+
+
+def test_a_worker_that_lacks_a_module_is_told(cluster: Cluster, encoder_file: Path) -> None:
+    items = [Item("a", Strange())]  # type: ignore[arg-type]  # what the test is about
+    told = r"cannot encode \(ModuleNotFoundError: No module named 'test_encoding'\); install there"
+    with connected(cluster.address), pytest.raises(ClusterError, match=told):
+        build(items, Encoder.load(encoder_file), engine=encode_on_ray)
 
 
 def test_no_cluster_is_told_at_once(run: Any, photos: Path, encoder_file: Path) -> None:
