@@ -47,7 +47,7 @@ class Plan(NamedTuple):
         file_bytes: of all files.
         memory_bytes: that a machine holds while its shards are searched.
         encode_hours: to read and encode the photos.
-        arrange_s: to make and write the shards' files, once they are encoded.
+        arrange_s: to make and write the file of one shard, once it is encoded.
         nearest_us: the best 10 of one shard, median.
     """
 
@@ -154,7 +154,7 @@ def _lines(records: dict[str, dict[str, Any]]) -> Iterator[str]:
             "files, GB (B)",
             "memory a machine, searching, GB (A, B)",
             "reading and encoding, hours (A, C)",
-            "then making the files, s (B)",
+            "then making the file of each shard, s (B)",
             "best 10 of a shard, median, ms (B, E)",
         ),
         [
@@ -177,8 +177,8 @@ def _lines(records: dict[str, dict[str, Any]]) -> Iterator[str]:
     yield (
         f"The build of one shard holds {most / 1e9:,.1f} GB for its files and what is known of "
         f"them (D), and {shards['learned']['build_bytes_per_item'] * shard_items / 1e9:,.2f} GB "
-        "while it is arranged (B). Machines are as many as the cores of their shards take, not "
-        f"their memory. All shards work on every query, so {_SIZES[-1] // 10**9:,} billion items "
+        "while it is arranged (B). All shards work on every query, so "
+        f"{_SIZES[-1] // 10**9:,} billion items "
         f"are asked no more queries a second than one shard is: "
         f"{1e6 / shards['learned']['nearest_us']:,.0f}, one after another (B, E); more take more "
         "copies of all."
@@ -204,9 +204,15 @@ def _workers(report: dict[str, Any]) -> Iterator[str]:
     ways = list(dict.fromkeys(way for way, _ in rates))
     counts = sorted({count for _, count in rates})
     yield from _table(
-        ("photos a second", *(f"{count} workers" if count > 1 else "1 worker" for count in counts)),
+        ("photos a second", *(f"workers: {count}" for count in counts), "last / first"),
         [
-            (way, *(f"{rate:,.0f}" if (rate := rates[way, count]) else "-" for count in counts))
+            (
+                way,
+                *(f"{rate:,.0f}" if (rate := rates[way, count]) else "-" for count in counts),
+                f"{last / first:.2f}"
+                if (last := rates[way, counts[-1]]) and (first := rates[way, counts[0]])
+                else "-",
+            )
             for way in ways
         ],
     )
@@ -258,7 +264,7 @@ def _in_one(growth: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"Why shards: one core, one file. {_count(largest)} items are measured. The others are "
         "reckoned by the power of the number of items with which each figure grew from "
         f"{_count(largest // 10)} to {_count(largest)} (in brackets), which is assumed to go on: "
-        "the power over all sizes is less, as small galleries hardly grow slower."
+        "over all sizes the powers are smaller, as whatever its size a search takes some time."
     )
     yield ""
     names = {
