@@ -195,9 +195,9 @@ def _workers(report: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield (
         f"`python -m hashsearch.bench.ray_encoding`, {report['photos']} photos and three times as "
-        f"many, medians of {report['rounds']} rounds, on {report['machine']['cores']} cores with a "
-        f"load of {report['load']:g} at the start: past the number of cores, other work took its "
-        "share. Photos a second are of the difference, so that no start counts."
+        f"many, the quickest of {report['rounds']} rounds, on {report['machine']['cores']} cores "
+        f"with a load of {report['load']:g} at the start: past the number of cores, other work "
+        "took its share. Photos a second are of the difference, so that no start counts."
     )
     yield ""
     rates = {(each["way"], each["workers"]): each["photos_per_s"] for each in report["ways"]}

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["encode_on_ray"]
 
-_CHUNK = 256  # images: what is encoded again when a worker is lost
+_CHUNK = 128  # images: what is encoded again when a worker is lost
 _MOST_BLOCKS = 10_000  # of a data set; each is an object to keep account of
 
 
