@@ -63,14 +63,13 @@ def ray_encoding(
 
     Returns:
         ``photos``, ``rounds``, ``load`` (how many processes wanted to run, on average of a minute,
-        at the start) and ``ways``: for each way and number of workers, by the quickest times,
-        ``photos_per_s`` and ``start_s``, both None where more photos took no longer (something else
-        was at work), and all ``seconds`` by number of photos. Ready for JSON.
+        the most at the start or after a round) and ``ways``: for each way and number of workers,
+        the ``seconds`` of every run by number of photos. Ready for JSON.
 
     Raises:
         HashsearchError: a command fails.
     """
-    load = os.getloadavg()[0]
+    loads = [os.getloadavg()[0]]
     seconds: dict[tuple[str, int], dict[int, list[float]]] = {
         (way, count): {photos: [], _MORE * photos: []} for way in WAYS for count in workers
     }
@@ -84,12 +83,13 @@ def ray_encoding(
             for (way, count), taken in seconds.items():
                 for source, number in ((few, photos), (many, _MORE * photos)):
                     taken[number].append(_timed(way, count, source, Path(place) / "gallery.h5"))
+            loads.append(os.getloadavg()[0])
     return {
         "photos": photos,
         "rounds": rounds,
-        "load": round(load, 1),
+        "load": round(max(loads), 1),
         "ways": [
-            {"way": way, "workers": count, **_rates(taken), "seconds": _rounded(taken)}
+            {"way": way, "workers": count, "seconds": _rounded(taken)}
             for (way, count), taken in seconds.items()
         ],
     }
@@ -105,16 +105,19 @@ def encode_in_processes(folder: Path, workers: int) -> int:
 
 
 def lines(report: dict[str, Any]) -> Iterator[str]:
-    """A report as text: a row for each way and number of workers."""
-    yield f"{'':16}{'workers':>8}{'photos/s':>10}{'start':>10}{'of multiprocessing':>20}"
-    plain = {
-        each["workers"]: each["photos_per_s"] for each in report["ways"] if each["way"] == WAYS[0]
-    }
+    """A report as text: a row for each way and number of workers.
+
+    Photos a second and start are left out where they cannot be: other work came in between.
+    """
+    yield f"{'':16}{'workers':>8}{'few, s':>10}{'many, s':>10}{'photos/s':>10}{'start, s':>10}"
     for each in report["ways"]:
-        rate, base = each["photos_per_s"], plain[each["workers"]]
-        told = f"{rate:10,.0f}{each['start_s']:8.1f} s" if rate else f"{'-':>10}{'-':>10}"
-        share = f"{rate / base:20.0%}" if rate and base else f"{'-':>20}"
-        yield f"{each['way']:16}{each['workers']:8}{told}{share}"
+        (few, short), (many, long) = (
+            (int(photos), min(times)) for photos, times in each["seconds"].items()
+        )
+        told = f"{each['way']:16}{each['workers']:8}{short:10.1f}{long:10.1f}"
+        rate = (many - few) / (long - short) if long > short else 0.0
+        start = short - few / rate if rate else -1.0
+        yield f"{told}{rate:10,.0f}{start:10.1f}" if start >= 0 else f"{told}{'-':>10}{'-':>10}"
 
 
 def _encode_chunk(items: list[Item]) -> list[tuple[bytes, bytes | None]]:
@@ -156,14 +159,6 @@ def _timed(way: str, workers: int, photos: Path, gallery: Path) -> float:
     if done.returncode:
         raise HashsearchError(f"{' '.join(commands[way])} failed: {done.stderr.strip()}")
     return taken
-
-
-def _rates(taken: dict[int, list[float]]) -> dict[str, float | None]:
-    (few, short), (many, long) = ((n, min(times)) for n, times in taken.items())
-    if long <= short:
-        return {"photos_per_s": None, "start_s": None}
-    rate = (many - few) / (long - short)
-    return {"photos_per_s": round(rate, 1), "start_s": round(short - few / rate, 2)}
 
 
 def _rounded(taken: dict[int, list[float]]) -> dict[str, list[float]]:

@@ -191,29 +191,26 @@ def _lines(records: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 def _workers(report: dict[str, Any]) -> Iterator[str]:
     """What was measured of adding up workers, for assumption C."""
+    photos = [int(number) for number in report["ways"][0]["seconds"]]
     yield "## Whether workers add up"
     yield ""
     yield (
-        f"`python -m hashsearch.bench.ray_encoding`, {report['photos']} photos and three times as "
-        f"many, the quickest of {report['rounds']} rounds, on {report['machine']['cores']} cores "
-        f"with a load of {report['load']:g} at the start: past the number of cores, other work "
-        "took its share. Photos a second are of the difference, so that no start counts."
+        "`python -m hashsearch.bench.ray_encoding`: the quickest run of whole commands, with their "
+        f"start, on {report['machine']['cores']} cores with a load of up to {report['load']:g}: "
+        "past the number of cores, other work took its share, and the times are that much longer. "
+        "That workers add up past two, and over machines, is assumed (C)."
     )
     yield ""
-    rates = {(each["way"], each["workers"]): each["photos_per_s"] for each in report["ways"]}
-    ways = list(dict.fromkeys(way for way, _ in rates))
-    counts = sorted({count for _, count in rates})
     yield from _table(
-        ("photos a second", *(f"workers: {count}" for count in counts), "last / first"),
+        ("way", "workers", *(f"{number:,} photos, s" for number in photos), "runs of each"),
         [
             (
-                way,
-                *(f"{rate:,.0f}" if (rate := rates[way, count]) else "-" for count in counts),
-                f"{last / first:.2f}"
-                if (last := rates[way, counts[-1]]) and (first := rates[way, counts[0]])
-                else "-",
+                each["way"],
+                str(each["workers"]),
+                *(f"{min(times):.1f}" for times in each["seconds"].values()),
+                str(min(len(times) for times in each["seconds"].values())),
             )
-            for way in ways
+            for each in report["ways"]
         ],
     )
     yield ""
