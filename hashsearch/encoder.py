@@ -30,7 +30,7 @@ from hashsearch.images import ImageSource, Preprocessing, normalise, to_pixels
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["METADATA_KEY", "TRAINED_ON_KEY", "Encoder", "EncoderRecord", "pretrained"]
+__all__ = ["METADATA_KEY", "TRAINED_ON_KEY", "Encoder", "EncoderRecord", "pretrained", "sees_gpu"]
 
 METADATA_KEY = "hashsearch"
 """Where the record stands among the model's metadata properties."""
@@ -39,6 +39,8 @@ TRAINED_ON_KEY = "hashsearch.trained-on"
 """Where digests of the ids of the images stand that it learnt from, where it lists them."""
 
 FORMAT_VERSION = 1
+
+_GPU, _PROCESSOR = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 # 32 colour images of 224 pixels a side: what a network keeps of a batch is a hundred times that.
 _BATCH_SAMPLES = 32 * 3 * 224**2
@@ -126,14 +128,27 @@ class Encoder:
         model: the bytes of an ``.onnx`` file.
         name: what messages call it.
         threads: that ONNX Runtime may use for one batch; None takes all cores.
+        gpu: run on the process's first GPU, which rounds otherwise: a bit whose output is almost
+            0 may turn.
+
+    Attributes:
+        model: the bytes.
 
     Raises:
         EncoderError: not an encoder, damaged, or with operators or files outside the
-            standard ONNX domain.
+            standard ONNX domain; or ONNX Runtime cannot use a GPU here.
     """
 
-    def __init__(self, model: bytes, *, name: str = "encoder", threads: int | None = None) -> None:
-        self.session, metadata = _session(model, name, threads)
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        name: str = "encoder",
+        threads: int | None = None,
+        gpu: bool = False,
+    ) -> None:
+        self.model = model
+        self.session, metadata = _session(model, name, threads, gpu=gpu)
         if METADATA_KEY not in metadata:
             raise EncoderError(
                 f"{name} is an ONNX model but no hashsearch encoder (it has no record); "
@@ -334,8 +349,13 @@ def pretrained() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
 
 
+def sees_gpu() -> bool:
+    """Whether ONNX Runtime is installed with what it needs to run on GPUs."""
+    return _GPU in onnxruntime.get_available_providers()
+
+
 def _session(
-    model: bytes, name: str, threads: int | None
+    model: bytes, name: str, threads: int | None, *, gpu: bool
 ) -> tuple[onnxruntime.InferenceSession, dict[str, str]]:
     """The model ready to run, and its metadata."""
     options = onnxruntime.SessionOptions()
@@ -350,10 +370,11 @@ def _session(
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         check_model(model)
+        wanted = [_GPU, _PROCESSOR] if gpu and sees_gpu() else [_PROCESSOR]
         session = onnxruntime.InferenceSession(
             model,
             options,
-            providers=["CPUExecutionProvider"],
+            providers=wanted,
             # Else a failure is announced on standard output, and tried again.
             enable_fallback=0,
         )
@@ -369,6 +390,12 @@ def _session(
             f"{name} is not an ONNX model that can be run ({first_line(error)}); "
             "make an encoder with `hashsearch train`"
         ) from error
+    # It may be installed for GPUs, and yet find none that it can use.
+    if gpu and session.get_providers()[0] != _GPU:
+        raise EncoderError(
+            f"{name} cannot run on a GPU here; install onnxruntime-gpu, for the CUDA that is "
+            "there, in the place of onnxruntime"
+        )
     return session, metadata
 
 

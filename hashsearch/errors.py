@@ -19,6 +19,7 @@ so the command line can print it as it stands::
     │   └── EncoderMismatch                 built with another encoder
     ├── TrainingError                       a training run that cannot start or go on
     ├── SuiteError                          a benchmark suite, or a record of it, that is damaged
+    ├── ClusterError                        a Ray cluster that is not there, or fails
     ├── LeakError                           a measurement on images that took part in training
     └── ExtraMissing                        an optional dependency is not installed
 """
@@ -27,6 +28,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArgumentError",
+    "ClusterError",
     "CodesError",
     "DatasetError",
     "DatasetMissing",
@@ -105,6 +107,10 @@ class TrainingError(HashsearchError):
 
 class SuiteError(HashsearchError):
     """A file of a benchmark suite, or a recorded run of one, that cannot be used."""
+
+
+class ClusterError(HashsearchError):
+    """A Ray cluster that cannot be reached, or whose machines do not see the same."""
 
 
 class LeakError(HashsearchError):

@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 from PIL import Image
 
-from hashsearch.encoder import METADATA_KEY, Encoder, EncoderRecord, pretrained
+from hashsearch.encoder import METADATA_KEY, Encoder, EncoderRecord, pretrained, sees_gpu
 from hashsearch.errors import ArgumentError, EncoderError, ImageError
 from hashsearch.images import FASHION_MNIST, Preprocessing
 
@@ -442,3 +442,9 @@ def test_a_damaged_file_is_refused_in_one_line_or_works(data: st.DataObject) -> 
         assert "\n" not in str(error)  # noqa: PT017 - working is as good an outcome
     else:
         assert codes.shape[0] == 2
+
+
+@pytest.mark.skipif(sees_gpu(), reason="it may have one")
+def test_a_gpu_that_cannot_be_used_is_told(encoder_file: Path) -> None:
+    with pytest.raises(EncoderError, match="tiny cannot run on a GPU here; install"):
+        Encoder(encoder_file.read_bytes(), name="tiny", gpu=True)

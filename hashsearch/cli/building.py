@@ -14,6 +14,7 @@ from hashsearch.cli.common import (
     column_option,
     encoder_option,
     examples,
+    extra,
     gallery_option,
     given,
     indexes_option,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from hashsearch.gallery import Gallery
     from hashsearch.gallery.build import Skipped
+    from hashsearch.gallery.encoding import Engine
 
 __all__ = ["add", "build_index", "default_name", "listing_skipped", "tell_skipped"]
 
@@ -50,6 +52,7 @@ _strict_option = click.option(
         "hashsearch build-index PHOTOS/ --name shop    # sub-folders are types",
         "hashsearch build-index PHOTOS/ --name shop --update",
         "hashsearch build-index catalogue.csv --column label=kind",
+        "hashsearch build-index PHOTOS/ --ray          # by a process for each core",
     ),
 )
 @click.argument("photos", type=click.Path(path_type=Path), required=False)
@@ -91,6 +94,16 @@ _strict_option = click.option(
     help="For --update: has changed whose content has, whatever its time.",
 )
 @_strict_option
+@click.option(
+    "--ray",
+    "address",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="local",
+    help="Read and encode on the Ray cluster whose head is ADDRESS, host:port (`auto`: the one "
+    "that runs here); without ADDRESS, on one of this machine alone. Every machine must see the "
+    "images at the same paths.",
+)
 @indexes_option
 @json_option
 def build_index(
@@ -109,6 +122,7 @@ def build_index(
     update: bool,
     checksum: bool,
     strict: bool,
+    address: str | None,
     indexes: Path,
     as_json: bool,
 ) -> None:
@@ -129,6 +143,7 @@ def build_index(
             update=update,
             checksum=checksum,
             strict=strict,
+            address=address,
         )
         if photos is not None or of_photos:
             raise click.UsageError("--codes takes no photos to encode, and nothing for them")
@@ -142,6 +157,8 @@ def build_index(
         raise click.UsageError("--source and --column are for PHOTOS; the sample needs neither")
     if checksum and not update:
         raise click.UsageError("--checksum is for --update alone")
+    if photos is None and address and Path(address).exists():
+        raise click.UsageError(f"--ray takes {address} as its ADDRESS; give --ray behind PHOTOS")
     from hashsearch import console
     from hashsearch.datasets import fashion_mnist
     from hashsearch.datasets.catalogue import Catalogue
@@ -160,7 +177,11 @@ def build_index(
     )
     items = catalogue.items
     chosen = bool(given(encoder=encoder))
-    with listing_skipped(path), console.progress("encoding", len(items)) as advance:
+    with (
+        _engine(address) as engine,
+        listing_skipped(path),
+        console.progress("encoding", len(items)) as advance,
+    ):
         result = build_file(
             path,
             items,
@@ -170,6 +191,7 @@ def build_index(
             source=source_of(photos),
             checksum=checksum,
             strict=strict,
+            engine=engine,
             on_progress=advance,
         )
     tell_notes(catalogue)
@@ -184,6 +206,19 @@ def build_index(
         indexes=indexes,
         as_json=as_json,
     )
+
+
+@contextmanager
+def _engine(address: str | None) -> Iterator[Engine | None]:
+    """What encodes while the body runs: a Ray cluster; None: this process."""
+    if address is None:
+        yield None
+        return
+    with extra("ray"):
+        from hashsearch.cluster.connection import connected
+        from hashsearch.cluster.encoding import encode_on_ray
+    with connected(address):
+        yield encode_on_ray
 
 
 def _import(

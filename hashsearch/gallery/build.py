@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from threading import Event
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from hashsearch.datasets.item import read_item
 from hashsearch.errors import ArgumentError, DatasetError, GalleryMissing, ImageError
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.content import ATTRIBUTES, ITEM, RESERVED, SPLIT
+from hashsearch.gallery.encoding import Read, Reader, encode_here
 from hashsearch.gallery.gallery import Gallery
 from hashsearch.gallery.journal import Encoded, Found, Journal, resumable
-from hashsearch.gallery.stamps import content_stamp, entry_stamp
-from hashsearch.gallery.threads import usable_cores
+from hashsearch.gallery.stamps import entry_stamp
 from hashsearch.gallery.thumbnails import Thumbnails
 from hashsearch.gallery.writer import writing
-from hashsearch.images import Preprocessing, prepared, thumbnail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from hashsearch.datasets.item import Item
     from hashsearch.encoder import Encoder
+    from hashsearch.gallery.encoding import Engine
 
 __all__ = ["BuildResult", "NothingRead", "Skipped", "build", "build_file", "unchanged"]
-
-# While one batch is in the network, this many are being read.
-_BATCHES_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -91,13 +84,13 @@ def build(
     source: str | None = None,
     indexes: Sequence[str] | None = None,
     batch_size: int | None = None,
+    engine: Engine | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> BuildResult:
     """Encode items into a gallery; images that cannot be read are listed, not fatal.
 
-    Images are read in threads while the network runs; a few batches are in memory at a
-    time, and thumbnails only in the journal. An item whose id, label or path is no UTF-8 text (a
-    file may have any name) is listed, too.
+    A few batches are in memory at a time, and thumbnails only in the journal. An item whose id,
+    label or path is no UTF-8 text (a file may have any name) is listed, too.
 
     Args:
         items: with unique ids.
@@ -112,6 +105,8 @@ def build(
         source: path of what the items were read from, for the gallery to know.
         indexes: FAISS indexes to store; see :meth:`Gallery.from_codes`.
         batch_size: how many images the network sees at once; None: as the encoder would.
+        engine: reads and encodes them elsewhere; None: this process does, in threads while the
+            network runs. The gallery is the same.
         on_progress: called with the number of items done since the last call.
 
     Returns:
@@ -124,8 +119,7 @@ def build(
         EncoderMismatch: ``known`` was built with another encoder.
         GalleryWriteError: the disk refuses the journal.
     """
-    batch_size = encoder.batch_size if batch_size is None else batch_size
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"batch_size must be at least 1, not {batch_size}")
     if known is not None:
         known.check_encoder(encoder.fingerprint)
@@ -133,39 +127,38 @@ def build(
     if journal is None:
         journal = Journal(":memory:", encoder.fingerprint)
     before = _Before(journal, known)
-    reader = _Reader(encoder.preprocessing, checksum=checksum, thumbnails=thumbnails)
-    kept = _Kept(len(items), encoder.code_bytes)
-    skipped: list[Skipped] = []
+    reader = Reader(encoder.preprocessing, checksum=checksum, thumbnails=thumbnails)
+    engine = engine or partial(encode_here, batch_size=batch_size)
+    kept = _Kept(items, encoder.code_bytes)
+    skipped: dict[int, Skipped] = {}
     encoded = 0
-    # Closed, not only left: what stops the loop must stop the threads.
-    with closing(_read_ahead(items, before, reader, batch_size)) as batches:
+    # Closed, not only left: what stops the loop must stop the engine.
+    with closing(engine(items, before.find, encoder, reader)) as batches:
         for batch in batches:
             for read in batch:
                 if read.reason:
                     if strict:
                         raise ImageError(f"{read.reason} (leave out --strict to go on without it)")
-                    skipped.append(Skipped(read.item.id, read.item.path, read.reason))
-            new = [read for read in batch if read.pixels is not None]
-            noted: Iterator[Found] = iter(())
-            if new:
-                pixels = np.stack([read.pixels for read in new if read.pixels is not None])
-                codes = encoder.encode_pixels(pixels, batch_size=batch_size)
-                noted = iter(_keep(journal, new, codes))
-                encoded += len(new)
-            for read in batch:
-                found = read.found if read.pixels is None else next(noted)
-                if found is not None:
-                    kept.add(read.item, found)
+                    item = items[read.number]
+                    skipped[read.number] = Skipped(item.id, item.path, read.reason)
+                elif read.found is not None:
+                    kept.add(read.number, read.found)
+            new = [read for read in batch if read.code]
+            for read, found in zip(new, _keep(journal, items, new), strict=True):
+                kept.add(read.number, found)
+            encoded += len(new)
             if on_progress:
                 on_progress(len(batch))
-    if not kept.items:
-        first = f" (first: {skipped[0].reason})" if skipped else ""
-        raise NothingRead(f"none of the {len(items)} images can be read{first}", skipped)
+    # Whoever encoded what in which order, the list is that of the items.
+    listed = [skipped[number] for number in sorted(skipped)]
+    if not len(kept):
+        first = f" (first: {listed[0].reason})" if listed else ""
+        raise NothingRead(f"none of the {len(items)} images can be read{first}", listed)
     gallery = kept.gallery(encoder, before, thumbnails=thumbnails, source=source, indexes=indexes)
     old = 0 if known is None else int(known.content.find(gallery.ids())[1].sum())
     return BuildResult(
         gallery,
-        skipped,
+        listed,
         encoded,
         added=len(gallery) - old,
         changed=old - kept.from_known,
@@ -183,6 +176,7 @@ def build_file(
     source: str | None = None,
     checksum: bool = False,
     strict: bool = False,
+    engine: Engine | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> BuildResult:
     """Build a gallery file; a build that was stopped goes on.
@@ -197,6 +191,7 @@ def build_file(
         source: as for :func:`build`.
         checksum: as for :func:`build`.
         strict: as for :func:`build`.
+        engine: as for :func:`build`.
         on_progress: as for :func:`build`.
 
     Returns:
@@ -226,6 +221,7 @@ def build_file(
                 thumbnails=thumbnails,
                 source=source,
                 indexes=None if known is None else known.chosen_indexes,
+                engine=engine,
                 on_progress=on_progress,
             )
             writer.write(result.gallery)
@@ -274,29 +270,6 @@ def _found_in(gallery: Gallery, items: Sequence[Item]) -> dict[int, Found]:
     }
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What reading an item gave: its pixels, or why there are none, or that none are needed.
-
-    Attributes:
-        item: that was read.
-        entry: its stamps, see :mod:`hashsearch.gallery.stamps`.
-        content: likewise.
-        pixels: for the network.
-        thumbnail: JPEG bytes.
-        found: of an unchanged image, what is known of it already.
-        reason: why it is skipped; empty: it is not.
-    """
-
-    item: Item
-    entry: int = 0
-    content: int = 0
-    pixels: npt.NDArray[np.uint8] | None = None
-    thumbnail: bytes | None = None
-    found: Found | None = None
-    reason: str = ""
-
-
 class _Before:
     """What was encoded before: in a build that was stopped, or in an earlier gallery."""
 
@@ -320,24 +293,28 @@ class _Before:
 
 
 class _Kept:
-    """The items that the gallery shall hold, in the order in which they came."""
+    """What the gallery shall hold of the items, in their order, in whichever it comes."""
 
-    def __init__(self, n_items: int, code_bytes: int) -> None:
-        self.items: list[Item] = []
+    def __init__(self, items: Sequence[Item], code_bytes: int) -> None:
+        n_items = len(items)
         self.from_known = 0
+        self._items = items
+        self._is_kept = np.zeros(n_items, np.bool_)
         self._codes = np.empty((n_items, code_bytes), np.uint8)
         self._stamps = np.empty((n_items, 2), np.uint64)
         self._places = np.empty(n_items, np.int64)
         self._sizes = np.empty(n_items, np.int64)
 
-    def add(self, item: Item, found: Found) -> None:
-        row = len(self.items)
-        self.items.append(item)
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._is_kept))
+
+    def add(self, number: int, found: Found) -> None:
+        self._is_kept[number] = True
         self.from_known += found.place < 0
-        self._codes[row] = np.frombuffer(found.code, np.uint8)
-        self._stamps[row] = found.entry, found.content
-        self._places[row] = found.place
-        self._sizes[row] = found.picture_bytes
+        self._codes[number] = np.frombuffer(found.code, np.uint8)
+        self._stamps[number] = found.entry, found.content
+        self._places[number] = found.place
+        self._sizes[number] = found.picture_bytes
 
     def gallery(
         self,
@@ -348,10 +325,10 @@ class _Kept:
         source: str | None,
         indexes: Sequence[str] | None,
     ) -> Gallery:
-        items, n = self.items, len(self.items)
-        pictures = Thumbnails(
-            lambda: self._sizes[:n], lambda row: before.picture(int(self._places[row]))
-        )
+        numbers = np.flatnonzero(self._is_kept)
+        items = [self._items[number] for number in numbers.tolist()]
+        places, sizes = self._places[numbers], self._sizes[numbers]
+        pictures = Thumbnails(lambda: sizes, lambda row: before.picture(int(places[row])))
         names = dict.fromkeys(name for item in items for name in item.columns)
         columns = {_column_name(n): [item.columns.get(n) or None for item in items] for n in names}
         if any(item.key is not None for item in items):
@@ -362,7 +339,7 @@ class _Kept:
             columns[SPLIT] = [item.split for item in items]
         return Gallery(
             arrange(
-                self._codes[:n],
+                self._codes[numbers],
                 n_bits=encoder.n_bits,
                 fine_bits=encoder.fine_bits,
                 ids=[item.id for item in items],
@@ -370,7 +347,7 @@ class _Kept:
                 paths=_if_any([item.path for item in items]),
                 thumbnails=pictures if thumbnails else None,
                 columns=columns,
-                stamps=self._stamps[:n],
+                stamps=self._stamps[numbers],
                 encoder_fingerprint=encoder.fingerprint,
                 encoder_name=encoder.name,
                 source=source,
@@ -385,12 +362,14 @@ def _column_name(name: str) -> str:
     return f"column {name}" if taken else name
 
 
-def _keep(journal: Journal, new: Sequence[_Read], codes: npt.NDArray[np.uint8]) -> list[Found]:
-    """Note a batch in the journal; what is known of each now."""
+def _keep(journal: Journal, items: Sequence[Item], new: Sequence[Read]) -> list[Found]:
+    """Note in the journal what was encoded; what is known of each now."""
     encoded = [
-        Encoded(read.item.id, read.entry, read.content, code.tobytes(), read.thumbnail)
-        for read, code in zip(new, codes, strict=True)
+        Encoded(items[read.number].id, read.entry, read.content, read.code, read.thumbnail)
+        for read in new
     ]
+    if not encoded:
+        return []
     places = journal.add(encoded)
     return [
         Found(place, each.entry, each.content, each.code, len(each.picture or b""))
@@ -410,96 +389,3 @@ def _check_unique(items: Sequence[Item]) -> None:
 def _if_any(values: list[str | None]) -> list[str | None] | None:
     """The values, or None where all are None: then the gallery does without them."""
     return values if any(value is not None for value in values) else None
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """How items are read; one thread or another does it."""
-
-    preprocessing: Preprocessing
-    checksum: bool
-    thumbnails: bool
-
-    def read(self, item: Item, found: Sequence[Found]) -> _Read:
-        """The item's pixels, unless it is known already, by its entry or by its content."""
-        fault = _text_fault(item)
-        if fault:
-            return _Read(item, reason=fault)
-        usable = [each for each in found if each.picture_bytes or not self.thumbnails]
-        try:
-            # Looked at before the image is: what changes meanwhile is seen as changed next time.
-            entry = entry_stamp(item)
-            if entry and not self.checksum:
-                for each in usable:
-                    if each.entry == entry:
-                        return _Read(item, found=each)
-            content, source = content_stamp(item)
-            for each in usable:
-                if each.content == content:
-                    return _Read(item, found=replace(each, entry=entry))
-            image = read_item(replace(item, image=source), self.preprocessing)
-            return _Read(
-                item,
-                entry,
-                content,
-                pixels=prepared(image, self.preprocessing),
-                thumbnail=thumbnail(image) if self.thumbnails else None,
-            )
-        except ImageError as error:
-            return _Read(item, reason=str(error))
-
-
-def _read_ahead(
-    items: Sequence[Item], before: _Before, reader: _Reader, batch_size: int
-) -> Generator[list[_Read], None, None]:
-    """Batches of read items, in order, with the next ones being read meanwhile."""
-    workers = max(usable_cores(), 2)
-    # A batch is read by several threads, a contiguous part each: a task an image costs more
-    # than reading a small one.
-    part = -(-batch_size // workers)
-    waiting: deque[list[Future[list[_Read]]]] = deque()
-    stopped = Event()
-
-    def read_part(part: Iterator[tuple[Item, list[Found]]]) -> list[_Read]:
-        return [reader.read(item, found) for item, found in part if not stopped.is_set()]
-
-    with ThreadPoolExecutor(workers, thread_name_prefix="read") as pool:
-        try:
-            for start in range(0, len(items), batch_size):
-                batch = items[start : start + batch_size]
-                found = before.find(batch)
-                waiting.append(
-                    [
-                        pool.submit(
-                            read_part,
-                            zip(batch[at : at + part], found[at : at + part], strict=True),
-                        )
-                        for at in range(0, len(batch), part)
-                    ]
-                )
-                if len(waiting) > _BATCHES_AHEAD:
-                    yield _joined(waiting.popleft())
-            while waiting:
-                yield _joined(waiting.popleft())
-        finally:
-            stopped.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _joined(parts: list[Future[list[_Read]]]) -> list[_Read]:
-    return [read for part in parts for read in part.result()]
-
-
-def _text_fault(item: Item) -> str:
-    """Why the item's texts cannot stand in a gallery file; empty: they can."""
-    texts = [("path", item.path), ("id", item.id), ("label", item.label), ("item", item.key)]
-    texts += [("attribute", name) for name in item.attributes]
-    texts += [(f"column {name!r}", name + value) for name, value in item.columns.items()]
-    for what, text in texts:
-        try:
-            encoded = (text or "").encode()
-        except UnicodeEncodeError:
-            return f"{item.id}: its {what} is not UTF-8; rename it"
-        if b"\0" in encoded:
-            return f"{item.id}: its {what} holds a NUL character; rename it"
-    return "" if item.id else "an item without an id; give it one"
