@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import operator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.codes import check_codes, split_codes
-from hashsearch.errors import ArgumentError, EncoderMismatch
+from hashsearch.errors import ArgumentError, EncoderMismatch, GalleryWriteError
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.change import compacted, indexed, merged, selected
 from hashsearch.gallery.content import LABEL, utf8
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
+from hashsearch.gallery.manifest import is_sharded
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.threads import in_threads, parts
@@ -27,15 +30,36 @@ from hashsearch.gallery.writer import writing
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.writer import Writer
 
-__all__ = ["Gallery", "changing"]
+__all__ = ["Gallery", "Search", "changing"]
 
 _SHOWN = 20  # values that a message lists
 _QUERIES_A_THREAD = 64  # fewer are sooner done by one
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What is searched for, checked; see :meth:`Gallery.nearest` and :meth:`Gallery.within`.
+
+    Attributes:
+        codes: ``uint8 (q, code_bytes)``.
+        radius: in bits.
+        index: one of :data:`SEARCHES`.
+        limit: the best how many of each query; None: all within the radius; 0: none, but their
+            number.
+        widen: past the radius, too, up to the limit.
+        ranked: in the one order, else by row.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    radius: int
+    index: str
+    limit: int | None
+    widen: bool
+    ranked: bool
 
 
 class Gallery:
@@ -50,14 +74,18 @@ class Gallery:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Gallery:
-        """Open a gallery file; nothing of it stays locked.
+        """Open a gallery file, or the folder of a sharded gallery; nothing of it stays locked.
 
         Raises:
-            GalleryMissing: there is no file of this name.
+            GalleryMissing: there is no file of this name, or a shard is not there.
             GalleryDamaged: truncated, altered, or no gallery. Damage to an array shows when
                 the array is first used, here or in a later call.
         """
-        return cls(read(path))
+        if Path(path).is_dir():
+            from hashsearch.gallery.sharding import open_shards  # noqa: PLC0415 - made of galleries
+
+            return open_shards(Path(path))
+        return Gallery(read(path))
 
     @classmethod
     def from_codes(
@@ -97,7 +125,7 @@ class Gallery:
             ArgumentError: no item, a wrong number of ids (labels, ...), a duplicate id, a text
                 that UTF-8 or HDF5 cannot hold.
         """
-        return cls(
+        return Gallery(
             arrange(
                 codes,
                 n_bits=n_bits,
@@ -294,7 +322,7 @@ class Gallery:
             keep &= listed
         if without_ids is not None:
             keep[content.rows_of(without_ids, strict=False)] = False
-        return Gallery(selected(content, keep))
+        return self._kept(keep)
 
     def without(self, ids: Sequence[str]) -> Gallery:
         """All items but these, in memory.
@@ -304,7 +332,15 @@ class Gallery:
         """
         keep = np.ones(len(self), bool)
         keep[self.content.rows_of(ids)] = False
+        return self._kept(keep)
+
+    def _kept(self, keep: npt.NDArray[np.bool_]) -> Gallery:
+        """The items of some rows, ``bool (n,)``."""
         return Gallery(selected(self.content, keep))
+
+    def joined(self) -> Gallery:
+        """The same items in one file's arrays: this gallery itself, unless it is sharded."""
+        return self
 
     def check_new(self, ids: Sequence[str]) -> None:
         """Refuse ids that are in the gallery.
@@ -324,6 +360,16 @@ class Gallery:
             ArgumentError: other bit counts, or an id that is in both.
             EncoderMismatch: other's codes are another encoder's.
         """
+        self.check_alike(other)
+        return Gallery(merged(self.content, other.content))
+
+    def check_alike(self, other: Gallery) -> None:
+        """Refuse a gallery whose codes cannot be compared with those of this one.
+
+        Raises:
+            ArgumentError: it has other bit counts.
+            EncoderMismatch: its codes are another encoder's.
+        """
         if (self.n_bits, self.fine_bits) != (other.n_bits, other.fine_bits):
             raise ArgumentError(
                 f"galleries of {self.n_bits} + {self.fine_bits} and of {other.n_bits} + "
@@ -331,7 +377,6 @@ class Gallery:
             )
         if other.encoder_fingerprint is not None:
             self.check_encoder(other.encoder_fingerprint)
-        return Gallery(merged(self.content, other.content))
 
     def compacted(self) -> Gallery:
         """The same items in less space, to be saved.
@@ -369,7 +414,7 @@ class Gallery:
             CodesError: codes of another shape, dtype or width.
             ArgumentError: ``k`` below 1, ``radius`` below 0, an unknown index.
         """
-        return self._search(codes, radius, index, limit=_whole(k, "k", 1), widen=True)
+        return self._answer(codes, radius, index, limit=_whole(k, "k", 1), widen=True)
 
     def within(
         self,
@@ -398,7 +443,7 @@ class Gallery:
             limit = _whole(limit, "limit", 0)
         if limit and not ranked:
             raise ArgumentError(f"limit {limit} is of a ranked ball; leave it out, or rank")
-        return self._search(codes, radius, index, limit=limit, widen=False, ranked=ranked)
+        return self._answer(codes, radius, index, limit=limit, widen=False, ranked=ranked)
 
     @cached_property
     def _hamming_index(self) -> HammingIndex:
@@ -436,7 +481,7 @@ class Gallery:
                 )
         return [place for value in wanted for place in places[value]]
 
-    def _search(
+    def _answer(
         self,
         codes: npt.ArrayLike,
         radius: int,
@@ -446,11 +491,23 @@ class Gallery:
         widen: bool,
         ranked: bool = True,
     ) -> Matches:
-        radius = _whole(radius, "radius", 0)
         check_index(index)
-        codes = check_codes(codes, self.n_bits, self.fine_bits)
-        wanted = min(limit, len(self)) if widen and limit is not None else 0
-        index = self._hamming_index.for_many(index, len(codes), wanted)
+        return self.answer(
+            Search(
+                codes=check_codes(codes, self.n_bits, self.fine_bits),
+                radius=_whole(radius, "radius", 0),
+                index=index,
+                limit=limit,
+                widen=widen,
+                ranked=ranked,
+            )
+        )
+
+    def answer(self, search: Search) -> Matches:
+        """What :meth:`nearest` or :meth:`within` gives, of arguments that they have checked."""
+        codes, radius, limit, ranked = search.codes, search.radius, search.limit, search.ranked
+        wanted = min(limit, len(self)) if search.widen and limit is not None else 0
+        index = self._hamming_index.for_many(search.index, len(codes), wanted)
         # Scans of few codes, and the look-up of the few buckets of a ball, threads would slow down.
         spread = wanted and self._hamming_index.looks_up(index)
         _ = spread and self._ranking  # made once, before threads ask for it
@@ -519,6 +576,11 @@ def changing(path: str | os.PathLike[str]) -> Iterator[tuple[Gallery, Writer]]:
         GalleryMissing, GalleryDamaged: as :meth:`Gallery.open`.
         GalleryBusy, GalleryWriteError: as :func:`writing`.
     """
+    if is_sharded(Path(path)):
+        raise GalleryWriteError(
+            f"cannot change {path}: it is in shards; change the gallery that it was made of, and "
+            "run `hashsearch shard` again"
+        )
     Gallery.open(path)  # before a folder is made for what is not there
     with writing(path) as writer:
         yield Gallery.open(path), writer
