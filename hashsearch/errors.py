@@ -16,9 +16,11 @@ so the command line can print it as it stands::
     │   ├── GalleryDamaged                  truncated, altered, or not a gallery
     │   ├── GalleryBusy                     another process is writing it
     │   ├── GalleryWriteError               the folder or the disk refuses it
+    │   ├── ShardMissing                    a shard of it gives no answer in time
     │   └── EncoderMismatch                 built with another encoder
     ├── TrainingError                       a training run that cannot start or go on
     ├── SuiteError                          a benchmark suite, or a record of it, that is damaged
+    ├── ClusterError                        a cluster of machines that cannot be joined
     ├── LeakError                           a measurement on images that took part in training
     └── ExtraMissing                        an optional dependency is not installed
 """
@@ -27,6 +29,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArgumentError",
+    "ClusterError",
     "CodesError",
     "DatasetError",
     "DatasetMissing",
@@ -41,6 +44,7 @@ __all__ = [
     "HashsearchError",
     "ImageError",
     "LeakError",
+    "ShardMissing",
     "SuiteError",
     "TrainingError",
     "first_line",
@@ -95,6 +99,10 @@ class GalleryWriteError(GalleryError):
     """The folder or the disk refuses the gallery; the old one, if any, is whole."""
 
 
+class ShardMissing(GalleryError):
+    """A shard gives no answer in time, so there is none of the whole gallery."""
+
+
 class EncoderMismatch(GalleryError):
     """The gallery was built with another encoder than the one searched with."""
 
@@ -105,6 +113,10 @@ class TrainingError(HashsearchError):
 
 class SuiteError(HashsearchError):
     """A file of a benchmark suite, or a recorded run of one, that cannot be used."""
+
+
+class ClusterError(HashsearchError):
+    """A cluster of machines that cannot be joined."""
 
 
 class LeakError(HashsearchError):

@@ -21,7 +21,7 @@ from hashsearch.gallery.content import LABEL, utf8
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
-from hashsearch.gallery.manifest import is_sharded
+from hashsearch.gallery.manifest import is_sharded, read_manifest
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.threads import in_threads, parts
@@ -84,7 +84,7 @@ class Gallery:
         if Path(path).is_dir():
             from hashsearch.gallery.sharding import open_shards  # noqa: PLC0415 - made of galleries
 
-            return open_shards(Path(path))
+            return open_shards(Path(path), read_manifest(Path(path)))
         return Gallery(read(path))
 
     @classmethod

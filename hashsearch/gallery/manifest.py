@@ -116,6 +116,10 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} is a folder without {MANIFEST}, so no gallery; give the .h5 file of a "
             "gallery, or a folder that `hashsearch shard` made"
         ) from None
+    except NotADirectoryError:
+        raise GalleryMissing(
+            f"{folder} is not in shards; make a folder of shards with `hashsearch shard`"
+        ) from None
     except OSError as error:
         raise GalleryError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     try:

@@ -42,14 +42,13 @@ _OURS = re.compile(r"\.?\d{4}-[0-9a-f]{8}\.h5(\.lock|\.\d+\.tmp)?")
 _MOST_SHARDS = 10_000  # names have four digits
 
 
-def open_shards(folder: Path) -> ShardedGallery:
-    """Open the folder of a sharded gallery.
+def open_shards(folder: Path, manifest: Manifest) -> ShardedGallery:
+    """Open the sharded gallery that a folder holds.
 
     Raises:
-        GalleryMissing: it has no manifest, or a shard is not there.
-        GalleryDamaged: the manifest or a shard is altered, or they are not of one another.
+        GalleryMissing: a shard is not there.
+        GalleryDamaged: a shard is altered, or is not the one that the manifest means.
     """
-    manifest = read_manifest(folder)
     shards = [open_shard(folder, manifest, shard) for shard in manifest.shards]
     return ShardedGallery(
         ShardedContent.of(
@@ -170,7 +169,7 @@ def write_shards(
         raise GalleryWriteError(
             f"cannot write {folder}: {error.strerror}; mend that, and run it again"
         ) from error
-    return open_shards(folder)
+    return open_shards(folder, manifest)
 
 
 def verify(path: str | os.PathLike[str]) -> list[DatasetCheck]:
@@ -187,7 +186,7 @@ def verify(path: str | os.PathLike[str]) -> list[DatasetCheck]:
     folder = Path(path)
     if not is_sharded(folder):
         return file.verify(path)
-    names = open_shards(folder).shard_names
+    names = open_shards(folder, read_manifest(folder)).shard_names
     return [
         check._replace(dataset=f"{name}: {check.dataset}")
         for name in names
