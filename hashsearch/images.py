@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FASHION_MNIST",
+    "FORMATS",
     "MAX_PIXELS",
     "PREPROCESSING_KINDS",
     "ImageSource",
@@ -50,9 +51,10 @@ MAX_PIXELS = 89_478_485
 """Larger images are refused before they are decoded (a decompression bomb, or a mistake)."""
 
 # Others are not for photos, and some of Pillow's decoders run a program (EPS: Ghostscript).
-_FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
+FORMATS = ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"]
 if "avif" in features.modules:
-    _FORMATS.insert(0, "AVIF")
+    FORMATS.insert(0, "AVIF")
+"""The kinds of image files that are read, by Pillow's names."""
 
 _BRIGHT = 127
 # Zalando's own tolerance: within 5 % of the largest intensity is still background.
@@ -169,7 +171,9 @@ def describe(source: ImageSource) -> str:
     return str(getattr(source, "name", "") or type(source).__name__)
 
 
-def read_image(source: ImageSource, *, least_side: int | None = None) -> Image.Image:
+def read_image(
+    source: ImageSource, *, least_side: int | None = None, max_pixels: int = MAX_PIXELS
+) -> Image.Image:
     """Decode an image wholly, turn it upright and make it 8-bit grey or RGB.
 
     EXIF rotation is applied, transparency is laid on white, palettes and CMYK become
@@ -187,17 +191,18 @@ def read_image(source: ImageSource, *, least_side: int | None = None) -> Image.I
         least_side: a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, in a fraction of the
             time, as long as its short side keeps as many pixels; None: at its own size. A Pillow
             image is the caller's, and is taken as it is.
+        max_pixels: of the image before any reduction; a lower limit than :data:`MAX_PIXELS`, for
+            images of strangers.
 
     Returns:
         A Pillow image of mode ``L`` or ``RGB``.
 
     Raises:
-        ImageError: unreadable, truncated, or more than :data:`MAX_PIXELS` pixels (before any
-            reduction).
+        ImageError: unreadable, truncated, or more pixels than the limit, or :data:`MAX_PIXELS`.
     """
     name = describe(source)
     with _refusals(name), _open(source, name) as image:
-        _check_size(image, name)
+        _check_size(image, name, max_pixels)
         if image.format == "PNG" and image is not source:
             _check_sums(image.fp)  # type: ignore[attr-defined] # of what Pillow has opened
         if least_side and image is not source:
@@ -251,11 +256,11 @@ def _refusals(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise ImageError(f"{name} may not be read; check its permissions") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{name}: {_too_large()}") from error
+        raise ImageError(f"{name}: {_too_large(MAX_PIXELS)}") from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name} is not an image that can be read; use {', '.join(_FORMATS[:-1])} or "
-            f"{_FORMATS[-1]}"
+            f"{name} is not an image that can be read; use {', '.join(FORMATS[:-1])} or "
+            f"{FORMATS[-1]}"
         ) from error
     # Decoders meet damaged files with whatever they stumble over: OSError, SyntaxError,
     # struct.error, zlib.error, IndexError ...
@@ -324,15 +329,15 @@ def _open(source: ImageSource, name: str) -> AbstractContextManager[Image.Image]
     if isinstance(source, np.ndarray):
         return nullcontext(_from_array(source))
     if isinstance(source, bytes):
-        return Image.open(io.BytesIO(source), formats=_FORMATS)
+        return Image.open(io.BytesIO(source), formats=FORMATS)
     if isinstance(source, str | os.PathLike):
         _check_regular(source)
-        return Image.open(Path(source), formats=_FORMATS)
+        return Image.open(Path(source), formats=FORMATS)
     if not hasattr(source, "read"):
         raise ImageError(
             f"{name} is no image; give a path, bytes, a binary stream, a Pillow image or an array"
         )
-    return nullcontext(Image.open(source, formats=_FORMATS))
+    return nullcontext(Image.open(source, formats=FORMATS))
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
@@ -349,15 +354,15 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ImageError(f"{name} ({image.width} x {image.height}): {_too_large()}")
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(f"{name} ({image.width} x {image.height}): {_too_large(max_pixels)}")
     if image.width * image.height == 0:
         raise ImageError(f"{name} has no pixels")
 
 
-def _too_large() -> str:
-    return f"more than {MAX_PIXELS // 1_000_000} million pixels; scale it down first"
+def _too_large(most: int) -> str:
+    return f"more than {most // 1_000_000} million pixels; scale it down first"
 
 
 class _Stored(NamedTuple):

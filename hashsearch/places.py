@@ -17,6 +17,7 @@ from hashsearch.gallery import Gallery
 from hashsearch.gallery.manifest import is_sharded
 
 __all__ = [
+    "built_galleries",
     "check_replaceable",
     "encoder_of",
     "encoder_to_build",
@@ -60,7 +61,7 @@ def find_gallery(name: str | None, indexes: Path) -> Path:
         for folder in (Path(name), indexes / name, shards_path(name, indexes)):
             if is_sharded(folder):
                 return folder
-    built = _built(indexes)
+    built = built_galleries(indexes)
     if not built:
         raise GalleryMissing(
             f"no gallery in {indexes}/; build one with `hashsearch build-index` (the sample) or "
@@ -70,6 +71,28 @@ def find_gallery(name: str | None, indexes: Path) -> Path:
         known = ", ".join(sorted(path.stem for path in built))
         raise GalleryMissing(f"no gallery {name} in {indexes}/; there are: {known}")
     return built[-1]
+
+
+def built_galleries(indexes: Path) -> list[Path]:
+    """The gallery files of a folder, the one written last at the end; none where there is none.
+
+    Raises:
+        GalleryError: the folder may not be read.
+    """
+    try:
+        with os.scandir(indexes) as entries:
+            found = [
+                (entry.stat().st_mtime_ns, entry.name)
+                for entry in entries
+                if entry.name.endswith(_SUFFIX) and entry.is_file()
+            ]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise GalleryError(
+            f"cannot read {indexes}: {error.strerror}; check its permissions"
+        ) from error
+    return [indexes / name for _, name in sorted(found)]
 
 
 def check_replaceable(path: Path, photos: Path | None) -> None:
@@ -112,10 +135,14 @@ def source_of(photos: Path | None) -> str | None:
     return None if photos is None else str(photos.resolve())
 
 
-def load_encoder(name: str) -> Encoder:
+def load_encoder(name: str, *, threads: int | None = None) -> Encoder:
     """An encoder that ships, or that of an ``.onnx`` file, named by its absolute path.
 
     So the galleries that it builds find it again from any working folder.
+
+    Args:
+        name: of the encoder, or the path of its file.
+        threads: see :class:`hashsearch.encoder.Encoder`.
 
     Raises:
         EncoderError: see :meth:`hashsearch.encoder.Encoder.load`; or its path is not UTF-8,
@@ -123,21 +150,22 @@ def load_encoder(name: str) -> Encoder:
     """
     path = Path(name)
     if name in pretrained() or not path.exists():
-        return Encoder.load(name)
+        return Encoder.load(name, threads=threads)
     absolute = str(path.absolute())
     try:
         absolute.encode()
     except UnicodeEncodeError as error:
         raise EncoderError(f"{absolute} is not UTF-8; rename it or move it elsewhere") from error
-    return Encoder.load(absolute)
+    return Encoder.load(absolute, threads=threads)
 
 
-def encoder_of(gallery: Gallery, name: str | None = None) -> Encoder:
+def encoder_of(gallery: Gallery, name: str | None = None, *, threads: int | None = None) -> Encoder:
     """The encoder to search a gallery with.
 
     Args:
         gallery: knows which encoder made its codes.
         name: of the encoder, or the path of its file; None: where the gallery says it is.
+        threads: see :class:`hashsearch.encoder.Encoder`.
 
     Raises:
         ArgumentError: no name is given and the gallery has none.
@@ -145,7 +173,7 @@ def encoder_of(gallery: Gallery, name: str | None = None) -> Encoder:
         EncoderMismatch: it is another one than the gallery was built with.
     """
     if name is not None:
-        encoder = load_encoder(name)
+        encoder = load_encoder(name, threads=threads)
         gallery.check_encoder(encoder.fingerprint)
         return encoder
     where = gallery.encoder_name
@@ -158,7 +186,7 @@ def encoder_of(gallery: Gallery, name: str | None = None) -> Encoder:
             f"{gallery.path} was built with the encoder {where}, which is not there any more; "
             "say where it is with --encoder, or rebuild the gallery with `hashsearch build-index`"
         )
-    encoder = load_encoder(where)
+    encoder = load_encoder(where, threads=threads)
     if gallery.encoder_fingerprint not in {None, encoder.fingerprint}:
         raise EncoderMismatch(
             f"the encoder {where} has changed since {gallery.path} was built with it; rebuild "
@@ -182,21 +210,3 @@ def encoder_to_build(known: Gallery | None, name: str, *, chosen: bool) -> Encod
     if known is None:
         return load_encoder(name)
     return encoder_of(known, name if chosen else None)
-
-
-def _built(indexes: Path) -> list[Path]:
-    """The gallery files of a folder, the one written last at the end."""
-    try:
-        with os.scandir(indexes) as entries:
-            found = [
-                (entry.stat().st_mtime_ns, entry.name)
-                for entry in entries
-                if entry.name.endswith(_SUFFIX) and entry.is_file()
-            ]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise GalleryError(
-            f"cannot read {indexes}: {error.strerror}; check its permissions"
-        ) from error
-    return [indexes / name for _, name in sorted(found)]

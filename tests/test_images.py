@@ -475,6 +475,13 @@ def test_a_huge_image_is_refused_before_it_is_decoded(side: int, tmp_path: Path)
     assert message.endswith("more than 89 million pixels; scale it down first")
 
 
+def test_images_of_strangers_may_have_a_lower_limit() -> None:
+    content = encoded(Image.new("L", (1000, 2001)), "PNG")
+    assert read_image(content).size == read_image(content, max_pixels=2_001_000).size
+    with pytest.raises(ImageError, match=r"\(1000 x 2001\): more than 2 million pixels; scale"):
+        read_image(content, max_pixels=2_000_000)
+
+
 def test_samples_without_a_known_white_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "float.tif"
     path.write_bytes(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))

@@ -4,6 +4,8 @@ import ast
 import doctest
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,7 +120,8 @@ def test_the_python_examples_run_one_after_another(
     if examples:
         some = fashion_mnist.sample().items()[:200]
         build(some, Encoder.load("fashion-mnist")).gallery.save("indexes/fashion-mnist.h5")
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+    # Not __main__: a file that starts the command would start it.
+    namespace: dict[str, Any] = {"__name__": "readme"}
     for block in examples:
         if ">>>" in block.text:
             run_session(block, namespace)
@@ -126,6 +129,15 @@ def test_the_python_examples_run_one_after_another(
             # Padded, so that a traceback names the line of the README.
             padded = "\n" * (block.line - 1) + block.text
             exec(compile(ast.parse(padded), str(README), "exec"), namespace)  # noqa: S102 - our own
+
+
+def test_the_objective_of_ones_own_is_trained_by_its_file(tmp_path: Path, photos: Path) -> None:
+    (block,) = (block for block in blocks() if "class Mine(Objective)" in block.text)
+    (tmp_path / "mine.py").write_text(block.text)
+    options = "--backbone small-resnet --image-size 16 --epochs 1 --settle-epochs 0 --batch-size 8"
+    line = f"mine.py train --objective mine --data {photos} --out mine.onnx --bits 16 {options}"
+    subprocess.run([sys.executable, *line.split()], cwd=tmp_path, check=True)
+    assert Encoder.load(tmp_path / "mine.onnx").record.objective == "mine"
 
 
 def run_session(block: Block, namespace: dict[str, Any]) -> None:

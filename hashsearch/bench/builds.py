@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import re
 import sqlite3
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, held_by
 from hashsearch.bench.scale import parse_scale
 from hashsearch.bench.stress import same_items
 from hashsearch.datasets import fashion_mnist
@@ -121,7 +120,7 @@ def memory(items: int, *, folder: Path | None = None, every: float = 1.0) -> dic
         started = time.monotonic()
         builder = _build(photos, path)
         while builder.poll() is None:
-            if held := _held(builder.pid):
+            if held := held_by(builder.pid):
                 curve.append({"seconds": round(time.monotonic() - started, 1), **held})
             time.sleep(every)
         seconds = time.monotonic() - started
@@ -243,18 +242,6 @@ def _n_kept(path: Path) -> int:
         if not connection.execute("select count(*) from sqlite_master").fetchone()[0]:
             return 0
         return int(connection.execute("select count(*) from item").fetchone()[0])
-
-
-def _held(process: int) -> dict[str, int]:
-    """Bytes of memory of a process; nothing where it is gone."""
-    try:
-        status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
-    except OSError:
-        return {}
-    kib = dict(re.findall(r"^Rss(Anon|File):\s+(\d+) kB$", status, re.MULTILINE))
-    if not kib:
-        return {}
-    return {"own_bytes": 1024 * int(kib["Anon"]), "file_bytes": 1024 * int(kib["File"])}
 
 
 def _main() -> None:

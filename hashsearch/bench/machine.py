@@ -15,7 +15,7 @@ from hashsearch.gallery.threads import usable_cores
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["describe_machine", "held_from_now", "one_core", "peak_memory"]
+__all__ = ["describe_machine", "held_by", "held_from_now", "one_core", "peak_memory"]
 
 _PACKAGES = (
     "hashsearch",
@@ -63,6 +63,23 @@ def one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, cores)
+
+
+def held_by(process: int) -> dict[str, int]:
+    """Bytes of memory that a process holds: nothing where it is gone.
+
+    Returns:
+        ``own_bytes`` (anonymous memory) and ``file_bytes`` (pages of files, which the system takes
+        back when it needs them).
+    """
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
+    except OSError:
+        return {}
+    kib = dict(re.findall(r"^Rss(Anon|File):\s+(\d+) kB$", status, re.MULTILINE))
+    if not kib:
+        return {}
+    return {"own_bytes": 1024 * int(kib["Anon"]), "file_bytes": 1024 * int(kib["File"])}
 
 
 def held_from_now() -> int:

@@ -22,6 +22,7 @@ from hashsearch.cli.duplicates import duplicates
 from hashsearch.cli.galleries import compact, export, info, remove, shard, verify
 from hashsearch.cli.inspection import inspect
 from hashsearch.cli.search import query
+from hashsearch.cli.serve import serve
 from hashsearch.cli.train import train
 from hashsearch.errors import HashsearchError
 
@@ -90,6 +91,7 @@ for _command in (
     query,
     duplicates,
     inspect,
+    serve,
     bench,
     train,
     add,

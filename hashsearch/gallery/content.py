@@ -160,7 +160,11 @@ class Content:
 
         What stands in the place of one that is not there means nothing.
         """
-        place, found = find_sorted(self._sorted_ids, utf8(ids))
+        wanted = utf8(ids)
+        # NumPy would widen all ids of the gallery to the longest that is asked for.
+        width = self._sorted_ids.dtype.itemsize
+        place, found = find_sorted(self._sorted_ids, wanted.astype(f"S{width}"))
+        found &= np.char.str_len(wanted) <= width
         return self.rows_by_id[np.minimum(place, self.n_items - 1)], found
 
     def rows_of(self, ids: Sequence[str], *, strict: bool = True) -> npt.NDArray[np.int64]:

@@ -25,6 +25,7 @@ from hashsearch.gallery.manifest import is_sharded, read_manifest
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.threads import in_threads, parts
+from hashsearch.gallery.thumbnails import PICTURES
 from hashsearch.gallery.writer import writing
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["Gallery", "Search", "changing"]
 
 _SHOWN = 20  # values that a message lists
+_COMPARED = 1 << 16  # characters that are looked at for what was meant
 _QUERIES_A_THREAD = 64  # fewer are sooner done by one
 
 
@@ -220,6 +222,23 @@ class Gallery:
         """The resolved path of the folder or file that it was built from, if it is known."""
         return self.content.source
 
+    def prepare(self) -> None:
+        """Read and check all that searches and look-ups use, so that no later one has to wait.
+
+        That is everything but the small pictures, which are checked together when the first of them
+        is read, and FAISS's indexes.
+
+        Raises:
+            GalleryDamaged: an array is not as it was written.
+        """
+        datasets = self.content.datasets
+        for name in datasets:
+            if name != PICTURES and not name.startswith("faiss/"):
+                _ = datasets[name]
+        self.content.find([""])
+        self.nearest(self.codes([0]), k=1)
+        _ = self.has_thumbnails
+
     def check_encoder(self, fingerprint: str) -> None:
         """Refuse queries of another encoder; codes of two encoders cannot be compared.
 
@@ -254,6 +273,12 @@ class Gallery:
         """The image paths of these rows, all by default; None where an item has none."""
         return self.content.paths(rows)
 
+    def label_counts(self) -> dict[str, int]:
+        """How many items have each label, by label; sorted."""
+        names, numbers = self.content.values(LABEL), self.content.numbers(LABEL)
+        counts = np.bincount(numbers[numbers >= 0], minlength=len(names))
+        return dict(zip(names, counts.tolist(), strict=True))
+
     def thumbnail(self, row: int) -> bytes | None:
         """The small picture of this row (JPEG bytes), or None."""
         return self.content.thumbnail(row)
@@ -262,13 +287,6 @@ class Gallery:
         """What the gallery holds, in numbers; ready for JSON. Reads, so checks, all of it."""
         content = self.content
         sizes = {name: array.nbytes for name, array in content.datasets.items()}
-        label_of = content.datasets.get("items/label")
-        names = content.values(LABEL)
-        per_label = (
-            []
-            if label_of is None
-            else np.bincount(label_of[label_of >= 0], minlength=len(names)).tolist()
-        )
         return {
             "path": None if self.path is None else str(self.path),
             "created": self.created,
@@ -283,7 +301,7 @@ class Gallery:
             "search": self._hamming_index.choice,
             "indexes": {kind: sizes[f"faiss/{kind}"] for kind in self.indexes},
             "encoder": {"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
-            "labels": dict(zip(names, per_label, strict=True)),
+            "labels": self.label_counts(),
             "columns": {
                 name: content.n_values(name) for name in self.column_names if name != LABEL
             },
@@ -445,6 +463,27 @@ class Gallery:
             raise ArgumentError(f"limit {limit} is of a ranked ball; leave it out, or rank")
         return self._answer(codes, radius, index, limit=limit, widen=False, ranked=ranked)
 
+    def histogram(self, codes: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """How many items lie at each distance from each query, from 0 to ``n_bits``.
+
+        Exact: every distinct code is compared. The sum up to a radius is the size of that ball.
+
+        Args:
+            codes: ``uint8 (q, (n_bits + fine_bits) // 8)``.
+
+        Returns:
+            ``int64 (q, n_bits + 1)``.
+
+        Raises:
+            CodesError: codes of another shape, dtype or width.
+        """
+        return self.count(check_codes(codes, self.n_bits, self.fine_bits))
+
+    def count(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """What :meth:`histogram` gives, of codes that are checked."""
+        semantic, _ = split_codes(codes, self.n_bits)
+        return self._hamming_index.histogram(semantic, self.content.offsets)
+
     @cached_property
     def _hamming_index(self) -> HammingIndex:
         content = self.content
@@ -473,7 +512,9 @@ class Gallery:
             )
         for value in wanted:
             if value not in places:
-                close = get_close_matches(value, places, n=3) or sorted(places)[:_SHOWN]
+                # To compare a long text with each of many takes minutes.
+                near = len(value) * len(places) <= _COMPARED and get_close_matches(value, places)
+                close = near or sorted(places)[:_SHOWN]
                 more = " ..." if len(close) < len(places) else ""
                 raise ArgumentError(
                     f"no item of the gallery has the {name} {value!r}; there are "

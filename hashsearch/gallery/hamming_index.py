@@ -48,6 +48,7 @@ nearest; what it cannot certify, and whole balls, are found as by ``auto``."""
 
 _FEW_CODES = 1 << 16  # a scan of so many takes about 60 us, as does the least search in tables
 _QUERIES_AT_ONCE = 256
+_COUNTED_AT_ONCE = 1 << 15  # codes; what counting makes of them fits a core's cache
 _USUAL_RADIUS = 2  # whose choice is told
 _SECOND_LOOK = 0.25  # of a scan
 _GPU_QUERIES = 256  # fewer are not sent to a GPU unless it is named
@@ -187,6 +188,25 @@ class HammingIndex:
             yield from self._by_gpu(queries, radius, wanted)
         else:
             yield from self._by_core(code_words(queries), radius, wanted, index)
+
+    def histogram(self, queries: npt.NDArray[np.uint8], offsets: Integers) -> Integers:
+        """How many items lie at each distance from each query: ``int64 (q, n_bits + 1)``.
+
+        Args:
+            queries: ``uint8 (q, n_bits // 8)``.
+            offsets: ``int64 (u + 1,)``: the items of code ``i`` are those from ``offsets[i]`` up
+                to ``offsets[i + 1]``.
+        """
+        histogram = np.zeros((len(queries), self._n_bits + 1), np.int64)
+        for number, query in enumerate(code_words(queries).T):
+            distance = distances(self._words, query)
+            for first in range(0, len(distance), _COUNTED_AT_ONCE):
+                some = distance[first : first + _COUNTED_AT_ONCE]
+                items = np.diff(offsets[first : first + len(some) + 1])
+                # Sums of weights are floats, which hold whole numbers up to 2 ** 53.
+                held = np.bincount(some, items, self._n_bits + 1)
+                histogram[number] += held.astype(np.int64)
+        return histogram
 
     def _by_core(self, queries: Words, radius: int, wanted: int, index: str) -> Iterator[Balls]:
         """Without FAISS; queries as :func:`code_words` gives them."""

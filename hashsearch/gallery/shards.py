@@ -330,6 +330,11 @@ class ShardedGallery(Gallery):
             for number, shard in enumerate(self.shards)
         )
 
+    def prepare(self) -> None:
+        """As of one gallery: read and check all that searches and look-ups use."""
+        for shard in self.shards:
+            shard.prepare()
+
     @property
     def has_thumbnails(self) -> bool:
         """Whether it holds a small picture of any item."""
@@ -351,10 +356,6 @@ class ShardedGallery(Gallery):
         """What the gallery holds, in numbers; ready for JSON. Reads, so checks, all of it."""
         of_shards = [shard.info() for shard in self.shards]
         facts = dict(of_shards[0])
-        labels: dict[str, int] = {}
-        for each in of_shards:
-            for name, items in each["labels"].items():
-                labels[name] = labels.get(name, 0) + items
         content = self.content
         facts.update(
             path=None if self.path is None else str(self.path),
@@ -369,7 +370,7 @@ class ShardedGallery(Gallery):
                 kind: sum(each["indexes"][kind] for each in of_shards) for kind in self.indexes
             },
             encoder={"name": self.encoder_name, "fingerprint": self.encoder_fingerprint},
-            labels=dict(sorted(labels.items())),
+            labels=self.label_counts(),
             columns={name: content.n_values(name) for name in self.column_names if name != LABEL},
             shards=dict(zip(self.shard_names, map(len, self.shards), strict=True)),
         )
@@ -379,6 +380,11 @@ class ShardedGallery(Gallery):
         """What a search finds, in all shards."""
         answers = [found_in(shard, search) for shard in self.shards]
         return merged_answers(answers, search, self.content)
+
+    def count(self, codes: npt.NDArray[np.uint8]) -> Rows:
+        """What :meth:`histogram` gives, of codes that are checked."""
+        counts: Rows = np.sum([shard.count(codes) for shard in self.shards], axis=0)
+        return counts
 
     def _kept(self, keep: npt.NDArray[np.bool_]) -> Gallery:
         return ShardedGallery(selected_shards(self.content, keep))

@@ -21,6 +21,7 @@ DEVICES = ("auto", "cpu", "cuda")
 # What came later stands in the record only where it differs, so that the records of runs from
 # before are still those of the same plans.
 _LATER = {"neighbours": "same-type", "backbone_rate": 1.0, "freeze_epochs": 0, "accumulate": 1}
+_LATER_CONSTANTS = {"nearest": 0.0, "ceiling": 1.0}
 
 _PHOTO_BACKBONE = "resnet18"
 _PHOTO_BATCH = 64  # two views of each at 224 pixels: 256 would take tens of GiB
@@ -205,7 +206,11 @@ class TrainingPlan:
         """What decides the outcome, as JSON, with what is left to the objective's defaults."""
         resolved = {
             "weights": self.all_weights,
-            "constants": self.all_constants,
+            "constants": {
+                name: value
+                for name, value in self.all_constants.items()
+                if _LATER_CONSTANTS.get(name) != value
+            },
             "neighbours": str(self.rule),
         }
         record = {**asdict(self), **resolved, "revision": OBJECTIVES[self.objective].revision}

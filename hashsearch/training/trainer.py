@@ -312,7 +312,9 @@ class _Run:
         # A finite loss can have a gradient that is not; after the last step no loss tells.
         learnt = (*self.network.parameters(), *self.objective.parameters(), *outputs)
         if not all(bool(torch.isfinite(values).all()) for values in learnt):
-            raise self._diverged(f"the network is not finite after epoch {number}")
+            raise self._diverged(
+                f"the network is not finite after epoch {number}, step {self.steps}"
+            )
         figure = validation_map(
             outputs[0].cpu().numpy() >= 0,
             self.validation_facts[rows],
@@ -378,9 +380,10 @@ class _Run:
         adversary = self.objective.adversary(outputs.detached(), neighbours, generator)
         if adversary is not None and self.adversary_optimiser is not None:
             loss, correct = adversary
-            self.adversary_optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
-            self.adversary_optimiser.step()
+            if loss.requires_grad:
+                self.adversary_optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+                self.adversary_optimiser.step()
             accuracy = float(correct)
 
         terms = {

@@ -167,6 +167,8 @@ def test_the_indexes_are_those_that_are_asked_for() -> None:
         ({"labels": ["Hat"]}, "no item of the gallery has the label 'Hat'; there are Bag, Coat"),
         ({"ids": ["a", "x", "y"]}, r"2 of 3 ids are not in the gallery \(first: 'x'\)"),
         ({"ids": []}, "no item is left"),
+        # To look for what was meant by this would take long.
+        ({"labels": ["x" * 100_000]}, "x'; there are Bag, Coat"),
         ({"labels": []}, "no item is left"),
         ({"ids": ["a\0"]}, "1 of 1 ids are not in the gallery"),
         ({"ids": ["\udcff"]}, "1 of 1 ids are not in the gallery"),
@@ -178,6 +180,13 @@ def test_only_refuses(arguments: dict[str, Any], message: str) -> None:
     gallery = small(ids=[*"abcd"], labels=["Bag", "Coat", "Coat", None])
     with pytest.raises(ArgumentError, match=message):
         gallery.only(**arguments)
+
+
+def test_an_id_that_begins_with_one_of_the_gallery_is_another() -> None:
+    gallery = Gallery.from_codes(np.zeros((2, 2), np.uint8), n_bits=8, fine_bits=8)
+    rows, found = gallery.content.find(["1", "10", "1" * 1000, "0"])
+    assert found.tolist() == [True, False, False, True]
+    assert rows[found].tolist() == [1, 0]
 
 
 def test_a_gallery_without_labels_says_so() -> None:

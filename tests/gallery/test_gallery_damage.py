@@ -99,6 +99,18 @@ def test_damage_to_an_array_that_is_not_used_disturbs_nobody(whole: Path, tmp_pa
         gallery.nearest(QUERIES, index="multihash")
 
 
+def test_what_is_prepared_is_found_whole_by_every_search(whole: Path, tmp_path: Path) -> None:
+    Gallery.open(whole).prepare()
+    path = tmp_path / "g.h5"
+    for name, (offset, _) in extents(whole).items():
+        path.write_bytes(flipped(whole, offset))
+        if name.startswith("faiss/") or name == "items/thumbnail":
+            Gallery.open(path).prepare()
+        else:
+            with pytest.raises(GalleryDamaged, match=name):
+                Gallery.open(path).prepare()
+
+
 def test_verify_names_the_damaged_dataset(whole: Path, tmp_path: Path) -> None:
     assert {check.dataset for check in verify(whole)} == set(extents(whole))
     for name, (offset, size) in extents(whole).items():

@@ -258,6 +258,39 @@ def test_indexes_are_exact_where_hashing_pays(index: str, n_bits: int) -> None:
         assert_exact(case, gallery, radius, 10, index)
 
 
+@given(case=cases())
+def test_a_histogram_counts_the_items_at_each_distance(case: Case) -> None:
+    found = case.gallery.histogram(case.queries)
+    width = case.n_bits // 8
+    distance = hamming_distance(case.queries[:, :width], case.codes[:, :width])
+    expected = [np.bincount(row, minlength=case.n_bits + 1) for row in distance]
+    assert found.dtype == np.int64
+    assert found.shape == (len(case.queries), case.n_bits + 1)
+    assert found.tolist() == [row.tolist() for row in expected]
+
+
+@pytest.mark.parametrize("n_bits", [24, 48, 264])
+def test_a_histogram_of_more_codes_than_are_counted_at_once(
+    n_bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hamming_index, "_COUNTED_AT_ONCE", 100)
+    case = make_case(
+        3, 1_050, 30, n_bits=n_bits, fine_bits=8, n_queries=2, flip=0.1
+    )  # a last piece of fewer
+    distance = hamming_distance(case.queries[:, : n_bits // 8], case.codes[:, : n_bits // 8])
+    gallery = case.gallery
+    for query, counts in enumerate(gallery.histogram(case.queries).tolist()):
+        assert counts == np.bincount(distance[query], minlength=n_bits + 1).tolist()
+        ball_size = gallery.within(case.queries, radius=9, limit=0).ball_size
+        assert sum(counts[:10]) == ball_size[query]
+
+
+def test_a_histogram_refuses_codes_of_another_width() -> None:
+    gallery = Gallery.from_codes(np.zeros((2, 2), np.uint8), n_bits=8, fine_bits=8)
+    with pytest.raises(CodesError, match="8 \\+ 8 bits need 2"):
+        gallery.histogram(np.zeros((1, 1), np.uint8))
+
+
 def test_every_radius_of_a_small_code() -> None:
     case = make_case(3, 300, 5, n_bits=8, fine_bits=8, n_queries=4, flip=0.2)
     for radius in range(10):

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pair_batches import batches, dot
 from torch import Tensor
 from toy import same_label, seeded
 
 from hashsearch.errors import ArgumentError
 from hashsearch.training.objectives import OBJECTIVES, Outputs
-from hashsearch.training.objectives.adversarial import Adversarial, draw_partners
+from hashsearch.training.objectives.adversarial import (
+    Adversarial,
+    draw_partners,
+    nearest_partners,
+)
 from hashsearch.training.objectives.cauchy import cauchy_cross_entropy, cauchy_quantisation
 
 N_FEATURES, N_BITS, N_CLASSES = 6, 8, 3
@@ -88,6 +94,42 @@ def test_a_share_of_the_partners_can_be_other_views() -> None:
     assert partners.tolist() == [4, 5, 6, 7, 0, 1, 2, 3]
     with pytest.raises(ArgumentError, match="5 rows are no two views"):
         draw_partners(same_label([0] * 5), seeded(), views=0.5)
+
+
+def plain_distances(codes: list[list[float]], labels: list[int]) -> list[dict[int, float]]:
+    """Distances of the other images of a row's type that have other bits, row by row."""
+    n, n_bits = len(codes), len(codes[0])
+    bits = [[value >= 0 for value in code] for code in codes]
+    found: list[dict[int, float]] = [{} for _ in codes]
+    for row, other in itertools.product(range(n), repeat=2):
+        same_image = other % (n // 2) == row % (n // 2)
+        if not same_image and labels[other] == labels[row] and bits[other] != bits[row]:
+            a, b = codes[row], codes[other]
+            cosine = dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
+            found[row][other] = n_bits / 2 * (1 - cosine)
+    return found
+
+
+@given(batches())
+@settings(deadline=None)
+def test_the_nearest_partner_is_its_definition(batch: tuple[Tensor, list[int]]) -> None:
+    half, labels = torch.tanh(batch[0]), batch[1] * 2
+    codes = torch.cat([half, half.flip(1)])
+    found = nearest_partners(codes, same_label(labels)).tolist()
+    for row, distances in zip(found, plain_distances(codes.tolist(), labels), strict=True):
+        if distances:
+            assert distances[row] == pytest.approx(min(distances.values()))
+        else:
+            assert row == -1
+
+
+def test_of_equally_near_partners_the_first_is_taken() -> None:
+    # Images 0 and 3 have one code; 1 and 2 are one bit from it, and two from each other.
+    codes = torch.tensor([[1, 1, 1], [1, 1, -1], [-1, 1, 1], [1, 1, 1]]).double().repeat(2, 1)
+    assert nearest_partners(codes, same_label([0] * 8)).tolist() == [1, 0, 0, 1] * 2
+    assert nearest_partners(codes[[0, 3]], same_label([0, 0])).tolist() == [-1, -1]
+    with pytest.raises(ArgumentError, match="3 rows are no two views"):
+        nearest_partners(codes[:3], same_label([0] * 3))
 
 
 # --- the terms -------------------------------------------------------------------------
@@ -250,7 +292,57 @@ def test_all_swapped_codes_can_be_those_of_the_other_view() -> None:
     assert float(found[0].detach()) == pytest.approx(float(expected))
 
 
-@pytest.mark.parametrize("name", ["softness", "views"])
+def test_all_swapped_codes_can_be_those_of_the_nearest_neighbour() -> None:
+    made, batch, labels = with_constants(nearest=1.0), outputs(), [0, 0, 1, 0, 0, 1]
+    rows, drawn = draw_partners(same_label(labels), seeded())
+    nearest = nearest_partners(torch.tanh(batch.semantic), same_label(labels)).tolist()
+    # The third and the sixth are two views of the only image of its type: what was drawn stays.
+    assert [row for row in rows.tolist() if nearest[row] < 0] == [2, 5]
+    taken = torch.where(torch.tensor(nearest) >= 0, torch.tensor(nearest), drawn)
+    with torch.no_grad():
+        codes = torch.sign(batch.semantic)
+        own = made.discriminator(batch.features, codes).sigmoid()
+        swapped = made.discriminator(batch.features, codes[taken]).sigmoid()
+    found = made.adversary(batch, same_label(labels), seeded())
+    assert found is not None
+    expected = -(own.log().mean() + (1 - swapped).log().mean()) / 2
+    assert float(found[0].detach()) == pytest.approx(float(expected))
+
+
+def test_a_share_of_the_swapped_codes_can_be_those_of_the_nearest_neighbour() -> None:
+    class SameFirst(torch.nn.Module):
+        """It takes a code for one's own if its first bit is that of one's feature."""
+
+        def forward(self, features: Tensor, codes: Tensor) -> Tensor:
+            return features[:, 0] * codes[:, 0]
+
+    n = 600
+    semantic = torch.randn(n, N_BITS, generator=seeded(), dtype=torch.float64)
+    semantic[:, 0] = torch.tensor([9.0, -9.0]).repeat(n // 2)
+    # A nearest neighbour has one's own first bit, of those drawn it is half.
+    for share in (0.0, 0.25, 1.0):
+        made = with_constants(nearest=share)
+        made.discriminator = SameFirst()  # type: ignore[assignment]  # it is asked alike
+        found = made.adversary(Outputs(semantic, semantic), same_label([0] * n), seeded())
+        assert found is not None
+        assert float(found[1]) == pytest.approx(0.75 - 0.25 * share, abs=0.03)
+
+
+def test_the_discriminator_rests_while_more_than_the_ceiling_of_its_answers_is_right() -> None:
+    batch = outputs()
+    found = objective().adversary(batch, same_label(LABELS), seeded())
+    assert found is not None
+    loss, accuracy = float(found[0].detach()), float(found[1])
+    assert 0 < accuracy < 1
+    for ceiling, learns in ((accuracy - 0.01, False), (accuracy + 0.01, True), (1.0, True)):
+        made = with_constants(ceiling=ceiling)
+        told = made.adversary(batch, same_label(LABELS), seeded())
+        assert told is not None
+        assert (float(told[0].detach()), float(told[1])) == (loss, accuracy)
+        assert told[0].requires_grad == learns
+
+
+@pytest.mark.parametrize("name", ["softness", "views", "nearest", "ceiling"])
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_a_share_is_from_0_to_1(name: str, value: float) -> None:
     with pytest.raises(ArgumentError, match=f"constant {name} must be a number from 0 to 1"):

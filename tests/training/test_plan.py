@@ -61,6 +61,13 @@ def test_what_came_later_is_recorded_only_where_it_differs() -> None:
     assert {name: record[name] for name in before} == before
 
 
+def test_constants_that_came_later_are_recorded_only_where_they_differ() -> None:
+    before = {"gamma": 20.0, "settled_gamma": 2.0, "softness": 0.0, "views": 0.0}
+    assert TrainingPlan().to_record()["constants"] == before
+    given = {"nearest": 0.0, "ceiling": 0.6}
+    assert TrainingPlan(constants=given).to_record()["constants"] == {**before, "ceiling": 0.6}
+
+
 # --- what is refused -------------------------------------------------------------------
 
 
@@ -91,12 +98,12 @@ def test_what_came_later_is_recorded_only_where_it_differs() -> None:
         (
             {"objective": "classifier-bits", "neighbours": "shared-attributes(2)"},
             r"classifier-bits needs one type an image, and shared-attributes\(2\) gives several; "
-            "take adversarial, dch, .*csq, orthohash or adversarial-eyes, or --neighbours same",
+            "take adversarial, dch, .*adversarial-eyes or adversarial-pairs, or --neighbours same",
         ),
         (
             {"objective": "csq", "neighbours": "same-item"},
             "csq learns from types alone, and same-item is no type; take adversarial, dch, "
-            "hashnet, dpsh, dsh or adversarial-eyes, or --neighbours same-type",
+            "hashnet, dpsh, dsh, adversarial-eyes or adversarial-pairs, or --neighbours same-type",
         ),
         ({"weights": {"fine": 0.0}}, "--fine-bits 0"),
         ({"fine_bits": 0, "weights": dict.fromkeys(SEMANTIC_TERMS, 0.0)}, "every term has weight"),

@@ -94,6 +94,7 @@ FROM_BEFORE = {
     "classifier-bits": [4.87151, 3.62959],
     "ladder": [6.71363, 4.29016],
     "adversarial-eyes": [6.42043, 5.15714],
+    "adversarial-pairs": [6.42079, 5.16043],
 }
 
 
@@ -166,7 +167,7 @@ def test_the_network_comes_ready_to_export(undisturbed: TrainedNetwork) -> None:
         "adversarial": 0.2,
         "fine": 1.0,
     }
-    assert undisturbed.settings["constants"] == OBJECTIVES["adversarial"].default_constants
+    assert undisturbed.settings["constants"] == PLAN.to_record()["constants"]
     assert undisturbed.settings["precision"] == "float32"
     assert undisturbed.settings["train_images"] == 100
     assert undisturbed.settings["validation_images"] == 40
@@ -277,6 +278,23 @@ def test_both_views_teach_and_settling_draws_neighbours_closer() -> None:
     finally:
         del OBJECTIVES["watched"]
     assert calls == [(64, 20.0)] * 3 + [(64, 2.0)] * 3
+
+
+@pytest.mark.parametrize(("ceiling", "learns"), [(1.0, True), (0.0, False)])
+def test_a_discriminator_that_rests_stays_as_it_is(
+    ceiling: float, learns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Tensor] = []
+
+    class Watched(Adversarial):
+        def terms(self, *batch: Any) -> dict[str, Tensor]:
+            seen.append(torch.cat([values.flatten() for values in self.adversary_parameters()]))
+            return super().terms(*batch)
+
+    monkeypatch.setitem(OBJECTIVES, "watched", Watched)
+    run(replace(PLAN, objective="watched", constants={"ceiling": ceiling}, epochs=1))
+    assert len(seen) == 3
+    assert [not torch.equal(values, seen[0]) for values in seen[1:]] == [learns, learns]
 
 
 @pytest.mark.parametrize("stop", [2, 3])
@@ -527,7 +545,9 @@ def test_a_network_that_the_last_step_broke_is_not_kept(
     learning_rate: float, checkpoint: Path
 ) -> None:
     plan = replace(PLAN, learning_rate=learning_rate, epochs=1)
-    with pytest.raises(TrainingError, match=r"not finite after epoch 1; lower --learning-rate"):
+    with pytest.raises(
+        TrainingError, match=r"not finite after epoch 1, step 1; lower --learning-rate"
+    ):
         run(plan, train_set=TRAIN.subset(np.arange(32)), checkpoint_path=checkpoint)
     assert not checkpoint.exists()
 

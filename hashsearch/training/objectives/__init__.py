@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashsearch.training.objectives.adversarial import Adversarial
 from hashsearch.training.objectives.adversarial_eyes import AdversarialEyes
+from hashsearch.training.objectives.adversarial_pairs import AdversarialPairs
 from hashsearch.training.objectives.base import Objective, Outputs
 from hashsearch.training.objectives.classifier_bits import ClassifierBits
 from hashsearch.training.objectives.csq import CentralSimilarityQuantisation
@@ -31,5 +32,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
         ClassifierBits,
         Ladder,
         AdversarialEyes,
+        AdversarialPairs,
     )
 }

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from hashsearch.training.discriminator import Discriminator
 from hashsearch.training.objectives.base import Outputs, classification_loss, n_images
-from hashsearch.training.objectives.cauchy import CauchyObjective
+from hashsearch.training.objectives.cauchy import CauchyObjective, continuous_hamming_distance
 
-__all__ = ["Adversarial"]
+__all__ = ["Adversarial", "draw_partners", "nearest_partners"]
 
 
 class Adversarial(CauchyObjective):
@@ -39,9 +39,17 @@ class Adversarial(CauchyObjective):
     ``h`` itself, it tells images apart by how far each output is from its corner, which no
     search looks at.
 
-    Constants, beside those of :class:`CauchyObjective`: ``softness`` s: D sees
-    ``s h + (1 - s) sign(h)``; ``views``, the share of the swapped codes that are of the other
-    view of the same image, whatever neighbour was drawn. Both are from 0 to 1.
+    Constants, beside those of :class:`CauchyObjective`, all from 0 to 1:
+
+    - ``softness`` s: D sees ``s h + (1 - s) sign(h)``.
+    - ``views``: the share of the swapped codes that are of the other view of the same image,
+      whatever neighbour was drawn.
+    - ``nearest``: the share of the swapped codes that are of the image's nearest neighbour in the
+      batch (see :func:`nearest_partners`), whatever else was drawn.
+    - ``ceiling``: D learns from a batch only where no more than this share of its answers is right,
+      which holds a strong D back; at 1 it always learns. Wu et al. ("Learning a Probabilistic
+      Latent Space of Object Shapes via 3D Generative-Adversarial Modeling", arXiv 1610.07584) let
+      it rest so above 0.8, by its accuracy on the batch before.
     """
 
     name = "adversarial"
@@ -56,8 +64,10 @@ class Adversarial(CauchyObjective):
         "settled_gamma": 2.0,
         "softness": 0.0,
         "views": 0.0,
+        "nearest": 0.0,
+        "ceiling": 1.0,
     }
-    constant_ranges = {"softness": (0.0, 1.0), "views": (0.0, 1.0)}  # noqa: RUF012 - as above
+    constant_ranges = dict.fromkeys(("softness", "views", "nearest", "ceiling"), (0.0, 1.0))
 
     def build(self, n_features: int, n_bits: int, n_classes: int) -> None:
         """See :meth:`Objective.build`."""
@@ -88,7 +98,8 @@ class Adversarial(CauchyObjective):
             return None
         loss = functional.softplus(-own).mean() + functional.softplus(swapped).mean()
         accuracy = ((own > 0).float().mean() + (swapped <= 0).float().mean()) / 2
-        return loss / 2, accuracy
+        rests = bool(accuracy > self.constants["ceiling"])
+        return (loss.detach() if rests else loss) / 2, accuracy
 
     def adversary_parameters(self) -> list[nn.Parameter]:
         """The discriminator's."""
@@ -107,17 +118,26 @@ class Adversarial(CauchyObjective):
         """What D knows of each image: ``(n, n_features)``."""
         return outputs.features.detach()
 
+    def _shown(self, outputs: Outputs, rows: Tensor, partners: Tensor) -> Tensor:
+        """What D sees beside a code of one of the two: ``(m, n_features)``."""
+        del partners
+        return self._seen(outputs)[rows]
+
     def _judge(
         self, outputs: Outputs, neighbours: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """D's logits for each image with its own code and with a swapped one."""
-        codes = torch.tanh(outputs.semantic)
-        signs = torch.where(codes >= 0, 1.0, -1.0)
-        codes = codes + (1 - self.constants["softness"]) * (signs - codes).detach()
-        features = self._seen(outputs)
+        soft = torch.tanh(outputs.semantic)
+        signs = torch.where(soft >= 0, 1.0, -1.0)
+        codes = soft + (1 - self.constants["softness"]) * (signs - soft).detach()
         rows, partners = draw_partners(neighbours, generator, self.constants["views"])
-        own = self.discriminator(features[rows], codes[rows])
-        swapped = self.discriminator(features[rows], codes[partners])
+        if self.constants["nearest"]:
+            nearest = nearest_partners(soft.detach(), neighbours)[rows]
+            taken = torch.rand(len(rows), generator=generator) < self.constants["nearest"]
+            partners = torch.where(taken.to(rows.device) & (nearest >= 0), nearest, partners)
+        shown = self._shown(outputs, rows, partners)
+        own = self.discriminator(shown, codes[rows])
+        swapped = self.discriminator(shown, codes[partners])
         return own, swapped
 
 
@@ -150,3 +170,28 @@ def draw_partners(
         taken = (torch.rand(len(rows), generator=generator) < views).to(rows.device)
         partners = torch.where(taken, (rows + away) % n, partners)
     return rows, partners
+
+
+def nearest_partners(codes: Tensor, neighbours: Tensor) -> Tensor:
+    """The neighbour whose code is hardest to tell from each item's own, but not the same.
+
+    That is the one of least :func:`continuous_hamming_distance`, among those of other images whose
+    bits are others; the first row of several that are equally near.
+
+    Args:
+        codes: ``h = tanh(u)``, float ``(n, K)``; rows are two views of n / 2 images, one half
+            after the other.
+        neighbours: bool ``(n, n)``; the diagonal is not looked at.
+
+    Returns:
+        int64 ``(n,)`` rows, -1 where there is no such neighbour.
+
+    Raises:
+        ArgumentError: an odd number of rows has no two views.
+    """
+    n, n_bits = codes.shape
+    image = torch.arange(n, device=codes.device) % n_images(n)
+    signs = torch.where(codes >= 0, 1.0, -1.0)
+    near = neighbours & (image[:, None] != image) & (signs @ signs.T < n_bits)
+    distance = continuous_hamming_distance(codes, codes).masked_fill(~near, torch.inf)
+    return torch.where(near.any(dim=1), distance.argmin(dim=1), -1)

@@ -188,7 +188,7 @@ class Objective(nn.Module, ABC):
 
         Returns:
             Two scalars, or None where there is no adversary, or no pair in the batch that
-            it could judge.
+            it could judge. A loss without a gradient: it does not learn from this batch.
         """
         del outputs, neighbours, generator
         return None
@@ -204,21 +204,27 @@ class Objective(nn.Module, ABC):
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """What a classifier's answers cost: cross-entropy, of one class or of each for itself.
+    """What a classifier's answers cost: cross-entropy, of one class or of several alike.
+
+    With several classes the target is even among them, as Mahajan et al. have it ("Exploring the
+    Limits of Weakly Supervised Pretraining", ECCV 2018, section 2.2). A sigmoid for each class
+    would first learn how rare classes are, and saturate the outputs with it: on Fashion-MNIST
+    with attributes, all codes became one.
 
     Args:
         logits: float ``(n, n_classes)``.
-        labels: int64 ``(n,)``: ``-log softmax(logits)[label]``, the mean over rows that have a
-            class (-1: none; 0 if none has one); or multi-hot float ``(n, n_classes)``: binary
-            cross-entropy, the mean over rows and classes.
+        labels: int64 ``(n,)``, -1 for none; or multi-hot float ``(n, n_classes)``.
 
     Returns:
-        A scalar.
+        A scalar: the mean over rows that have a class of the mean over its classes c of
+        ``-log softmax(logits)[c]``; 0 if no row has one.
     """
-    if labels.is_floating_point():
-        return functional.binary_cross_entropy_with_logits(logits, labels)
-    if bool((labels < 0).all()):
+    known = labels.sum(dim=1) > 0 if labels.is_floating_point() else labels >= 0
+    if not bool(known.any()):
         return logits.sum() * 0  # the mean of nothing is no number
+    if labels.is_floating_point():
+        own = labels[known]
+        return functional.cross_entropy(logits[known], own / own.sum(dim=1, keepdim=True))
     return functional.cross_entropy(logits, labels, ignore_index=-1)
 
 

@@ -1,0 +1,149 @@
+"""The command that serves galleries over HTTP."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hashsearch.cli.common import encoder_option, examples, extra, indexes_option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["serve"]
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as requests have them
+
+
+@click.command(
+    short_help="Search galleries in the browser and over HTTP.",
+    epilog=examples(
+        "hashsearch serve --open", "hashsearch serve shop --host 0.0.0.0 --port 8080 --queue 64"
+    ),
+)
+@click.argument("galleries", nargs=-1, metavar="[GALLERY]...")
+@indexes_option
+@encoder_option
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0: whatever reaches this machine.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="0: one that is free.",
+)
+@click.option("--open", "open_browser", is_flag=True, help="Open the page in the browser.")
+@click.option(
+    "--api-key",
+    envvar="HASHSEARCH_API_KEY",
+    show_envvar=True,
+    help="Answer only who sends it. Everyone on this machine can read what stands on a command "
+    "line; the environment is better.",
+)
+@click.option(
+    "--allow-host",
+    "hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Answer to this name too, as behind a proxy; may be repeated; `*`: to any [default: on "
+    "this machine's own addresses to those alone, else to any].",
+)
+@click.option(
+    "--cors",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Let pages of this site ask, as https://shop.example; may be repeated.",
+)
+@click.option(
+    "--max-upload",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="MiB of a request.",
+)
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1, 89),
+    default=50,
+    show_default=True,
+    help="Million pixels of an image.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=1),
+    default=128,
+    show_default=True,
+    help="Requests at once; further ones are told to try again.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=30,
+    show_default=True,
+    help="Seconds for a request to arrive and to be answered.",
+)
+def serve(
+    *,
+    galleries: tuple[str, ...],
+    indexes: Path,
+    encoder: str | None,
+    host: str,
+    port: int,
+    open_browser: bool,
+    api_key: str | None,
+    hosts: tuple[str, ...],
+    origins: tuple[str, ...],
+    max_upload: int,
+    max_pixels: int,
+    queue: int,
+    timeout: float,
+) -> None:
+    """Serve galleries: a page to search them with, and an HTTP interface (/openapi.json).
+
+    GALLERY names a gallery in the folder of galleries, or the path of its file; without one, all
+    that lie in the folder are served. A gallery that is written anew meanwhile is served anew.
+    """
+    import logging
+    import webbrowser
+
+    from hashsearch import console
+    from hashsearch.places import find_gallery, load_encoder
+
+    with extra("serve"):
+        from hashsearch.serve import Encoders, Limits, Shelf, address, create_app, listen, run
+
+    if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+        raise click.UsageError("--api-key takes letters, digits and signs of ASCII, at least one")
+    for name in hosts:
+        if "*" in name.removeprefix("*") or (name.startswith("*") and name[1:2] not in {"", "."}):
+            raise click.UsageError(f"--allow-host takes a name, *.NAME or *, not {name!r}")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    limits = Limits(
+        upload_bytes=max_upload << 20,
+        pixels=max_pixels * 1_000_000,
+        requests=queue,
+        held_bytes=max(Limits.held_bytes, max_upload << 20),
+        seconds=timeout,
+    )
+    chosen = Encoders(load_encoder(encoder, threads=1) if encoder else None)
+    paths = [find_gallery(name, indexes) for name in galleries] or None
+    listening = listen(host, port)
+    is_local = host in _LOOPBACK
+    shelf = Shelf(paths, indexes, chosen)
+    names = [*hosts, *(_LOOPBACK_NAMES if is_local else () if hosts else ("*",))]
+    app = create_app(shelf, limits, key=api_key, hosts=names, origins=origins)
+    served = ", ".join(generation.name for generation in shelf) or f"no gallery in {indexes} yet"
+    click.echo(console.printable(f"Serving {served} at {address(listening)} (Ctrl-C stops it)"))
+    if not is_local and api_key is None:
+        click.echo("Whoever reaches this address can search; --api-key keeps others out.", err=True)
+    if open_browser:
+        webbrowser.open(address(listening))
+    run(app, listening, limits)
