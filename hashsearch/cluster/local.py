@@ -27,9 +27,14 @@ _WORKING = re.compile(rb"ray::(?!\w*Agent)")
 class LocalCluster:
     """The nodes; :func:`local_cluster` starts them."""
 
-    def __init__(self, cluster: Any, workers: dict[str, Any]) -> None:
+    def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
-        self._workers = workers
+        self._workers: dict[str, Any] = {}
+
+    @property
+    def address(self) -> str:
+        """For others to join it."""
+        return str(self._cluster.address)
 
     @property
     def workers(self) -> list[str]:
@@ -44,9 +49,10 @@ class LocalCluster:
         _kill([raylet, *working])
         self._cluster.remove_node(worker, allow_graceful=False)
 
-    def kill_actors(self, node: str) -> None:
-        """Kill the processes of the actors on a node; the node itself goes on."""
-        children = _children(_raylet(self._workers[node]))
+    def kill_actors(self, node: str | None = None) -> None:
+        """Kill the processes of the actors on a node, or on all; the nodes themselves go on."""
+        of = self._cluster.list_all_nodes() if node is None else [self._workers[node]]
+        children = [child for each in of for child in _children(_raylet(each))]
         _kill([child for child in children if _WORKING.match(_title(child))])
 
     def add(self) -> str:
@@ -73,7 +79,7 @@ def local_cluster(nodes: int = 3) -> Iterator[LocalCluster]:
         },
     )
     try:
-        local = LocalCluster(cluster, {})
+        local = LocalCluster(cluster)
         for _ in range(nodes - 1):
             local.add()
         join_cluster(cluster.address)
@@ -83,9 +89,9 @@ def local_cluster(nodes: int = 3) -> Iterator[LocalCluster]:
         cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def _raylet(worker: Any) -> int:
-    """The id of the process that starts those of a node."""
-    (raylet,) = worker.all_processes["raylet"]
+def _raylet(node: Any) -> int:
+    """The id of the process that starts the others of a node."""
+    (raylet,) = node.all_processes["raylet"]
     return int(raylet.process.pid)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from hashsearch.cluster.shard_actors import Question, ShardActors
+from hashsearch.cluster.shard_actors import Answers, Question, ShardActors
 from hashsearch.errors import ArgumentError, ShardMissing
 from hashsearch.gallery import ShardedGallery
 from hashsearch.gallery.manifest import read_manifest
@@ -107,7 +107,9 @@ class RayGallery(ShardedGallery):
         folder = Path(path).absolute()
         manifest = read_manifest(folder)
         content = open_shards(folder, manifest).content
-        actors = ShardActors(folder, manifest, replicas=replicas, deadline=deadline)
+        actors = ShardActors(
+            folder, manifest, replicas=replicas, deadline=deadline, partial_ok=partial_ok
+        )
         parts = [_Part(number) for number in range(len(content.shards))]
         return cls(content, actors, parts, partial_ok=partial_ok)
 
@@ -128,26 +130,63 @@ class RayGallery(ShardedGallery):
                 "it stays so"
             ) from error
 
+    @property
+    def waits(self) -> bool:
+        """Whether a search waits for other processes: it does."""
+        return True
+
+    def prepare(self) -> None:
+        """Wait until all shards have been opened, and read what look-ups use.
+
+        Raises:
+            As :meth:`nodes`.
+        """
+        self.nodes()
+        self.content.find([""])
+
     def answer(self, search: Search) -> Matches:
         """What a search finds, in all shards.
 
         Raises:
             ShardMissing: a shard, or with ``partial_ok`` every one, gives no answer in time.
         """
-        answers = self._actors.ask(
-            [Question(part.shard, search, part.items) for part in self._parts]
-        )
+        answers = self._ask("find", search)
         missing = tuple(
             name
             for name, found in zip(self.shard_names, answers.found, strict=True)
             if found is None
         )
-        if missing and not (self._partial_ok and len(missing) < len(self._parts)):
-            raise ShardMissing(
-                f"{self.path}: no answer of shard {missing[0]} within {self._actors.deadline:g} "
-                f"seconds ({answers.reasons[0]}); try again, and see `ray status` if it stays so"
-            )
         return merged_answers(answers.found, search, self.content, missing)
+
+    def count(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """What :meth:`histogram` gives, of codes that are checked: always of all shards.
+
+        With ``partial_ok``, those that give no answer are counted here, in their files.
+
+        Raises:
+            ShardMissing: as :meth:`answer`.
+        """
+        answers = self._ask("count", codes)
+        counts: npt.NDArray[np.int64] = np.sum(
+            [
+                shard.count(codes) if found is None else found
+                for shard, found in zip(self.shards, answers.found, strict=True)
+            ],
+            axis=0,
+        )
+        return counts
+
+    def _ask(self, method: str, argument: Search | npt.NDArray[np.uint8]) -> Answers:
+        questions = [Question(part.shard, part.items) for part in self._parts]
+        answers = self._actors.ask(method, argument, questions)
+        missing = [found is None for found in answers.found]
+        if any(missing) and (all(missing) or not self._partial_ok):
+            raise ShardMissing(
+                f"{self.path}: no answer of shard {self.shard_names[missing.index(True)]} within "
+                f"{self._actors.deadline:g} seconds ({answers.reasons[0]}); try again, and see "
+                "`ray status` if it stays so"
+            )
+        return answers
 
     def _kept(self, keep: npt.NDArray[np.bool_]) -> Gallery:
         own = np.split(keep, self.content.starts[1:-1])

@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import ray
@@ -27,12 +27,16 @@ from hashsearch.gallery.sharding import open_shard
 from hashsearch.gallery.shards import found_in
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from hashsearch.gallery.gallery import Search
     from hashsearch.gallery.manifest import Manifest, ShardFile
     from hashsearch.gallery.shards import Found
+
+Codes: TypeAlias = "npt.NDArray[np.uint8]"
 
 __all__ = ["Answers", "Question", "ShardActors"]
 
@@ -49,13 +53,10 @@ class Question:
 
     Attributes:
         shard: its number.
-        search: to be done.
-        items: reference to which of its items are searched, packed bits ``uint8 (n / 8,)``; None:
-            all.
+        items: reference to which of its items are meant, packed bits ``uint8 (n / 8,)``; None: all.
     """
 
     shard: int
-    search: Search
     items: ray.ObjectRef[Any] | None = None
 
 
@@ -68,7 +69,7 @@ class Answers:
         reasons: why, of those without one, in their order.
     """
 
-    found: list[Found | None]
+    found: list[Any]
     reasons: list[str]
 
 
@@ -99,9 +100,14 @@ class ShardHolder:
 
         Args:
             search: what is searched for.
-            items: see :class:`Question`, in a list: else Ray would fetch them every time.
+            items: see :class:`Question`; none or one, in a list: else Ray would fetch them every
+                time.
         """
-        return found_in(self._selected(items[0]) if items else self._gallery, search)
+        return found_in(self._selected(items), search)
+
+    def count(self, codes: Codes, items: list[ray.ObjectRef[Any]]) -> npt.NDArray[np.int64]:
+        """How many of the items lie at each distance; see :meth:`Gallery.histogram`."""
+        return self._selected(items).count(codes)
 
     def node(self) -> str:
         """The id of the node that this is on, with its shard open.
@@ -112,11 +118,13 @@ class ShardHolder:
         _ = self._gallery
         return str(ray.get_runtime_context().get_node_id())
 
-    def _selected(self, items: ray.ObjectRef[Any]) -> Gallery:
-        name = items.hex()
+    def _selected(self, items: list[ray.ObjectRef[Any]]) -> Gallery:
+        whole = self._gallery
+        if not items:
+            return whole
+        name = items[0].hex()
         if name not in self._selections:
-            whole = self._gallery
-            keep = np.unpackbits(ray.get(items), count=len(whole)).astype(bool)
+            keep = np.unpackbits(ray.get(items[0]), count=len(whole)).astype(bool)
             self._selections[name] = Gallery(selected(whole.content, keep))
             if len(self._selections) > _KEPT:
                 self._selections.popitem(last=False)
@@ -132,9 +140,19 @@ class ShardActors:
         manifest: of it.
         replicas: actors of each shard, on different nodes as far as there are so many.
         deadline: seconds that a question may take, with all tries.
+        partial_ok: wait for a shard no longer than others take, while none of its actors answers;
+            the first question that it does not answer takes until the deadline.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, replicas: int, deadline: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        replicas: int,
+        deadline: float,
+        partial_ok: bool,
+    ) -> None:
         # A shard takes memory all the time, and a core now and then; but actors that ask for no
         # core at all Ray does not spread. Those of one shard are started one after another, so that
         # they come to lie on different nodes.
@@ -143,6 +161,7 @@ class ShardActors:
             num_cpus=_CORE, scheduling_strategy="SPREAD", max_restarts=-1, max_task_retries=0
         )
         self.deadline = deadline
+        self._partial_ok = partial_ok
         self._turn = itertools.count()
         self._actors: list[list[_Actor]] = [
             [_Actor(holder.remote(folder, manifest, shard)) for _ in range(replicas)]
@@ -155,35 +174,63 @@ class ShardActors:
             ray.get([actor.handle.node.remote() for actor in actors]) for actors in self._actors
         ]
 
-    def ask(self, questions: Sequence[Question]) -> Answers:
+    def ask(self, method: str, argument: Search | Codes, questions: Sequence[Question]) -> Answers:
         """Ask the shards, all at once, until each has answered or the time is over.
+
+        Args:
+            method: of :class:`ShardHolder`, that is asked for.
+            argument: of it.
+            questions: one a shard.
 
         Raises:
             HashsearchError: a shard refuses the question; to ask again would not help.
         """
-        end = time.monotonic() + self.deadline
-        first = next(self._turn)
-        tries = [_Try(question, self._actors[question.shard], first) for question in questions]
-        open_ = list(tries)
-        while open_ and (now := time.monotonic()) < end:
-            for each in open_:
-                if each.due <= now:
-                    each.ask(now)
-            left = min(end, *(each.due for each in open_)) - now
-            asked = {reference: each for each in open_ for reference in each.asked}
+        now = time.monotonic()
+        turn = next(self._turn)
+        n_queries = len(argument if isinstance(argument, np.ndarray) else argument.codes)
+        patience = _PATIENCE * (1 + n_queries / 100)
+        tries = []
+        for each in questions:
+            actors = self._actors[each.shard]
+            hurried = self._partial_ok and all(actor.away > now for actor in actors)
+            end = now + (patience if hurried else self.deadline)
+            call = _call(method, argument, each.items)
+            tries.append(_Try(actors, turn, call, patience=patience, end=end))
+        open_ = tries
+        while open_:
+            now = time.monotonic()
+            for one in open_:
+                if one.due <= now:
+                    one.ask(now)
+            left = max(min(min(one.due, one.end) for one in open_) - now, 0)
+            asked = {reference: one for one in open_ for reference in one.asked}
             if asked:
                 # One call for all is several times quicker than one for each; who fails is asked
                 # again after a pause, however long the others take.
                 back, _ = ray.wait([*asked], num_returns=len(asked), timeout=min(left, _PAUSE))
                 for reference in back:
                     asked[reference].take(reference)
-                open_ = [each for each in open_ if each.answer is None]
             else:
                 time.sleep(left)
-        return Answers(
-            [each.answer for each in tries],
-            [each.reason for each in open_],
-        )
+            now = time.monotonic()
+            open_ = [one for one in open_ if one.answer is None and one.end > now]
+        lost = [one for one in tries if one.answer is None]
+        for one in lost:
+            one.give_up(now)
+        return Answers([one.answer for one in tries], [one.reason for one in lost])
+
+
+def _call(
+    method: str, argument: Search | Codes, items: ray.ObjectRef[Any] | None
+) -> Callable[[Any], ray.ObjectRef[Any]]:
+    """What asks an actor, given its handle, and gives the reference to its answer."""
+    listed = [] if items is None else [items]
+
+    def call(handle: Any) -> ray.ObjectRef[Any]:
+        reference: ray.ObjectRef[Any] = getattr(handle, method).remote(argument, listed)
+        return reference
+
+    return call
 
 
 @dataclass(eq=False)
@@ -202,27 +249,40 @@ class _Actor:
 class _Try:
     """A question on its way to actors of its shard, to as many as it takes."""
 
-    def __init__(self, question: Question, actors: Sequence[_Actor], turn: int) -> None:
-        self.question = question
-        self.answer: Found | None = None
+    def __init__(
+        self,
+        actors: Sequence[_Actor],
+        turn: int,
+        call: Callable[[Any], ray.ObjectRef[Any]],
+        *,
+        patience: float,
+        end: float,
+    ) -> None:
+        self.answer: Any = None
         self.reason = "it is still being opened, or at work"
         self.asked: dict[ray.ObjectRef[Any], _Actor] = {}
         """Those that have not answered yet."""
         self.due = 0.0
         """When to ask one, or one more."""
+        self.end = end
+        """When to give up."""
         turn %= len(actors)
         self._actors = [*actors[turn:], *actors[:turn]]
+        self._call = call
+        self._patience = patience
 
     def ask(self, now: float) -> None:
         """Ask the actor whose turn it is."""
-        for slow in self.asked.values():
-            slow.away = now + _AWAY
+        self.give_up(now)
         free = [actor for actor in self._actors if actor not in self.asked.values()]
         actor = min(free, key=lambda actor: actor.away > now)
-        items = [] if self.question.items is None else [self.question.items]
-        self.asked[actor.handle.find.remote(self.question.search, items)] = actor
-        queries = len(self.question.search.codes)
-        self.due = now + _PATIENCE * (1 + queries / 100) if len(free) > 1 else math.inf
+        self.asked[self._call(actor.handle)] = actor
+        self.due = now + self._patience if len(free) > 1 else math.inf
+
+    def give_up(self, now: float) -> None:
+        """Take those that were asked and have not answered for away."""
+        for slow in self.asked.values():
+            slow.away = now + _AWAY
 
     def take(self, reference: ray.ObjectRef[Any]) -> None:
         """Take what has come back: the answer, or why there is none yet.

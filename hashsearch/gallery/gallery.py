@@ -222,6 +222,11 @@ class Gallery:
         """The resolved path of the folder or file that it was built from, if it is known."""
         return self.content.source
 
+    @property
+    def waits(self) -> bool:
+        """Whether a search waits for other processes; one in this process never does."""
+        return False
+
     def prepare(self) -> None:
         """Read and check all that searches and look-ups use, so that no later one has to wait.
 

@@ -25,6 +25,7 @@ from hashsearch.gallery.content import LABEL, Content, now
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.gallery import Gallery, Search
 from hashsearch.gallery.matches import Matches
+from hashsearch.gallery.thumbnails import Thumbnails
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,6 +98,7 @@ class ShardedContent(Content):
             encoder_name=encoder_name,
             created=created,
             datasets=_InShards(str(path or "the gallery")),
+            thumbnails=_thumbnails(shards),
             source=first.source if len({shard.source for shard in shards}) == 1 else None,
             path=path,
             file_bytes=None if None in sizes else sum(size or 0 for size in sizes),
@@ -171,10 +173,6 @@ class ShardedContent(Content):
         values = sorted({value for shard in self.shards for value in shard.values(name)})
         return values if places is None else [values[place] for place in places.tolist()]
 
-    def thumbnail(self, row: int) -> bytes | None:
-        """As of one content: the small picture of this row."""
-        return self._looked_up([row], lambda shard, own: [shard.thumbnail(own[0])])[0]
-
     def _looked_up(
         self, rows: npt.ArrayLike | None, look_up: Callable[[Content, Rows], Sequence[Value]]
     ) -> list[Value]:
@@ -191,6 +189,23 @@ class ShardedContent(Content):
         for number in np.unique(at).tolist():
             places = np.flatnonzero(at == number)
             yield places, self.shards[number], rows[places] - self.starts[number]
+
+
+def _thumbnails(shards: Sequence[Content]) -> Thumbnails | None:
+    """Those of shards, one behind the other."""
+    if all(shard.thumbnails is None for shard in shards):
+        return None
+    pictures = [
+        Thumbnails.of([None] * shard.n_items) if shard.thumbnails is None else shard.thumbnails
+        for shard in shards
+    ]
+    ends = np.cumsum([shard.n_items for shard in shards])
+
+    def read(item: int) -> bytes:
+        number = int(np.searchsorted(ends, item, side="right"))
+        return pictures[number][item - int(ends[number]) + shards[number].n_items]
+
+    return Thumbnails(lambda: np.concatenate([each.sizes for each in pictures]), read)
 
 
 class Found(NamedTuple):
@@ -334,11 +349,6 @@ class ShardedGallery(Gallery):
         """As of one gallery: read and check all that searches and look-ups use."""
         for shard in self.shards:
             shard.prepare()
-
-    @property
-    def has_thumbnails(self) -> bool:
-        """Whether it holds a small picture of any item."""
-        return any(shard.has_thumbnails for shard in self.shards)
 
     @property
     def indexes(self) -> tuple[str, ...]:

@@ -10,32 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hashsearch.cluster.local import LocalCluster, local_cluster
-from hashsearch.cluster.search import RayGallery
 from hashsearch.errors import ArgumentError, GalleryMissing, ShardMissing
 from hashsearch.gallery import Gallery, write_shards
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    from hashsearch.cluster.local import LocalCluster
     from hashsearch.gallery import Matches
 
-pytestmark = [
-    pytest.mark.slow,
-    # Ray's own; it closes neither all of its files nor all of its sockets.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytest.importorskip("ray")
+from hashsearch.cluster.search import RayGallery
+
+pytestmark = pytest.mark.slow
 
 ITEMS = 4000
 SHARDS = 3
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[LocalCluster]:
-    with local_cluster(nodes=3) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +85,7 @@ def test_actors_answer_as_one_file_does(
             assert told(of_shards.within(queries, radius=3, limit=limit)) == told(
                 of_file.within(queries, radius=3, limit=limit)
             )
+        np.testing.assert_array_equal(of_shards.histogram(queries), of_file.histogram(queries))
     with pytest.raises(ArgumentError, match="k must be"):
         gallery.nearest(queries, k=0)
 
@@ -165,6 +156,10 @@ def test_an_answer_that_lacks_a_shard_is_an_error_or_says_so(
     assert found.missing == (lost.name,)
     assert found[0].missing == (lost.name,)
     assert told(found)[:-1] == told(shards.shards[0].nearest(queries))[:-1]
+    # What is counted, is counted whole, by whoever asks if need be.
+    np.testing.assert_array_equal(partial.histogram(queries), whole.histogram(queries))
+    with pytest.raises(ShardMissing, match=f"no answer of shard {lost.name}"):
+        strict.histogram(queries)
     (tmp_path / "away").rename(lost)
     assert told(strict.nearest(queries)) == told(whole.nearest(queries))
     assert told(partial.nearest(queries)) == told(whole.nearest(queries))
