@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from hashsearch.cluster.shard_actors import Answers, Question, ShardActors
 from hashsearch.errors import ArgumentError, ShardMissing
@@ -117,17 +117,16 @@ class RayGallery(ShardedGallery):
         """The ids of the nodes that each shard lies on; waits until all have been opened there.
 
         Raises:
-            ShardMissing: an actor is away, and is being started again.
+            ShardMissing: an actor is away, or cannot be started.
             GalleryMissing, GalleryDamaged: a node cannot open a shard.
         """
         try:
             return self._actors.nodes()
         except RayTaskError as error:
             raise (error.cause or error) from None
-        except RayActorError as error:
+        except (RayActorError, GetTimeoutError) as error:
             raise ShardMissing(
-                f"{self.path}: a shard is being opened again; try again, and see `ray status` if "
-                "it stays so"
+                f"{self.path}: a shard is not open; try again, and see `ray status` if it stays so"
             ) from error
 
     @property

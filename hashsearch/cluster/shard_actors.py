@@ -43,6 +43,7 @@ __all__ = ["Answers", "Question", "ShardActors"]
 _PAUSE = 0.05  # seconds between two tries, while all actors of a shard are away
 _PATIENCE = 0.25  # seconds until another actor is asked, too, and as much for a hundred queries
 _AWAY = 5.0  # seconds; Ray takes up to two to say that a process is gone, and longer of a node
+_OPENING = 300.0  # seconds; a large shard from a slow disk
 _CORE = 0.001  # that an actor asks for
 _KEPT = 16  # selections of items that an actor remembers
 
@@ -169,10 +170,13 @@ class ShardActors:
         ]
 
     def nodes(self) -> list[list[str]]:
-        """The ids of the nodes that the actors of each shard are on, when all are open."""
-        return [
-            ray.get([actor.handle.node.remote() for actor in actors]) for actors in self._actors
-        ]
+        """The ids of the nodes that the actors of each shard are on, when all are open.
+
+        Raises:
+            RayError: an actor is away, cannot open its shard, or does not for minutes.
+        """
+        asked = [[actor.handle.node.remote() for actor in actors] for actors in self._actors]
+        return [ray.get(references, timeout=_OPENING) for references in asked]
 
     def ask(self, method: str, argument: Search | Codes, questions: Sequence[Question]) -> Answers:
         """Ask the shards, all at once, until each has answered or the time is over.

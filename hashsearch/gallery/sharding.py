@@ -133,7 +133,8 @@ def write_shards(
     most = min(n_items, _MOST_SHARDS)
     if n_shards is not None and not 1 <= n_shards <= most:
         raise ArgumentError(f"{n_items:,} items go into 1 to {most:,} shards, not {n_shards}")
-    _check_unique(contents)
+    if len(contents) > 1:
+        _check_unique(contents)
     folder = Path(os.path.realpath(folder))
     _check_folder(folder)
     make_folder(folder)
@@ -160,8 +161,10 @@ def write_shards(
                 )
                 write_atomically(folder / MANIFEST, manifest_bytes(manifest))
             except BaseException:
-                for path in folder.glob(f"*-{token}.h5"):
-                    path.unlink()
+                # An interrupt may come when the manifest is in place already.
+                if not is_sharded(folder) or token not in (folder / MANIFEST).read_text("utf-8"):
+                    for path in folder.glob(f"*-{token}.h5"):
+                        path.unlink()
                 raise
             sync_folder(folder)
             _remove_others(folder, {shard.file for shard in files})
