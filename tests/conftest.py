@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Before torch is imported: there is a process a core already.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 

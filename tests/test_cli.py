@@ -675,6 +675,18 @@ def test_trainings_are_reported_as_pages(run: Any) -> None:
 
 
 @pytest.mark.usefixtures("striped_data")
+def test_objectives_are_measured_by_judged_pairs(run: Any) -> None:
+    Path("judged.csv").write_text("query,gallery,relevant\ntest-0,test-10,1\ntest-0,test-1,0\n")
+    line = "bench --objectives itq --bits 16 --protocols pairs --pairs judged.csv"
+    told = run(*line.split())
+    assert told.status == 0
+    assert "relevant pairs beyond 2" in told.out
+    assert "--pairs FILE" in run(*line.split()[:-2]).error
+    refused = run(*line.replace("--protocols pairs ", "").split())
+    assert (refused.status, "--pairs: of no meaning" in refused.error) == (2, True)
+
+
+@pytest.mark.usefixtures("striped_data")
 def test_a_training_that_diverges_is_told_after_the_report(run: Any) -> None:
     suite = Path("suite.toml")
     diverges = SUITE.replace('"lsh"', '"dch"') + "plan = { learning_rate = 1e39, epochs = 1 }"

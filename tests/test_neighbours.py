@@ -149,7 +149,11 @@ def test_what_is_no_rule_is_refused(text: str, told: str) -> None:
 @pytest.mark.parametrize(
     ("rule", "items", "told"),
     [
-        ("same-type", [ITEMS[3]], "the shop says nothing that same-type compares; give some"),
+        (
+            "same-type",
+            [ITEMS[3]],
+            "the shop says nothing that same-type compares; say of what type",
+        ),
         ("same-item", [ITEMS[1], ITEMS[0]], None),
         ("same-item", [Item("x", b"", label="coat")], "same-item compares; take same-type"),
         (

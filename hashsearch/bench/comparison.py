@@ -193,7 +193,15 @@ def _differ(
         means = np.nanmean(ours - theirs, axis=1)
         p_value = float(ttest_1samp(means, 0.0).pvalue)
         found = {**_over_means(means), "p_value": p_value}
-    return None if found["value"] is None else found
+    if found["value"] is None:
+        return None
+    # Shares differ by 1 at most, whatever Student's t of few seeds allows.
+    low, high = found["low"], found["high"]
+    return {
+        **found,
+        "low": None if low is None else max(low, -1.0),
+        "high": None if high is None else min(high, 1.0),
+    }
 
 
 def summarise(values: npt.NDArray[np.float64], *, same_queries: bool) -> Interval:

@@ -23,6 +23,7 @@ from hashsearch.bench.evaluation import EVALUATION
 from hashsearch.bench.protocols import PROTOCOLS
 from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.errors import ArgumentError, SuiteError
+from hashsearch.training.fitted import FITTED
 from hashsearch.training.objectives import OBJECTIVES
 from hashsearch.training.plan import plan_for, plan_for_photos
 from hashsearch.training.run import RECIPE
@@ -283,42 +284,41 @@ def load_suite(path: Path) -> Suite:
         raise SuiteError(f"{path}: no such file; name the .toml file of a suite") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SuiteError(f"{path} cannot be read as TOML ({error}); mend that line") from error
-    unknown = set(content) - {*_KNOWN, "data", *_OF_PHOTOS}
-    if unknown or not isinstance(content.get("runs"), list) or not content["runs"]:
-        what = f"does not know {', '.join(sorted(unknown))}" if unknown else "has no [[runs]]"
-        raise SuiteError(f"{path}: a suite has {', '.join((*_KNOWN, 'data'))}; this one {what}")
-    radius, baselines = content.get("radius", 2), content.get("baselines", list(BASELINES))
-    if type(radius) is not int or radius < 0:
-        raise SuiteError(f"{path}: radius must be a whole number from 0 up, not {radius!r}")
-    order = content.get("order", 0)
-    if type(order) is not int:
-        raise SuiteError(f"{path}: order must be a whole number, not {order!r}")
-    if not isinstance(baselines, list) or any(type(name) is not str for name in baselines):
-        raise SuiteError(f"{path}: baselines must be a list of names, not {baselines!r}")
     try:
-        photos = _photo_data(content, path.parent)
-        pairs = _judged_file(content.get("pairs"), path.parent)
+        return _parsed(path, content)
     except ArgumentError as error:
         raise SuiteError(f"{path}: {error}") from error
+
+
+def _parsed(path: Path, content: dict[str, Any]) -> Suite:
+    """The suite that a file holds.
+
+    Raises:
+        ArgumentError: what is wrong with it.
+    """
+    _check_heads(content)
+    photos = _photo_data(content, path.parent)
+    pairs = _judged_file(path.parent / content["pairs"]) if "pairs" in content else None
+    radius, baselines = content.get("radius", 2), content.get("baselines", list(BASELINES))
     runs: list[Run] = []
     for number, entry in enumerate(content["runs"], 1):
         try:
             runs += _runs_of(entry, content.get("plan", {}), radius, photos, pairs)
         except (ArgumentError, TypeError) as error:  # noqa: PERF203 - the message names the entry
-            raise SuiteError(f"{path}, [[runs]] number {number}: {error}") from error
+            raise ArgumentError(f"[[runs]] number {number}: {error}") from error
     if pairs is not None and not any(run.pairs for run in runs):
-        raise SuiteError(f"{path}: no run is of the protocol pairs; leave pairs out, or add it")
+        raise ArgumentError("no run is of the protocol pairs; leave pairs out, or add it")
     chosen = _once(runs)
     systems = {run.system for run in chosen}
     if "baselines" in content and (unknown := set(baselines) - systems):
-        raise SuiteError(
-            f"{path}: no run is of the baseline {', '.join(sorted(unknown))}; name one of "
+        raise ArgumentError(
+            f"no run is of the baseline {', '.join(sorted(unknown))}; name one of "
             f"{', '.join(sorted(systems))}"
         )
     (place, plans), *_ = Counter(run.place for run in chosen).most_common(1)
     if plans > 1:
-        raise SuiteError(
-            f"{path}: two plans for {place}; give one of them a name of its own with system"
+        raise ArgumentError(
+            f"two plans for {place}; give one of them a name of its own with system"
         )
     return Suite(
         path.stem,
@@ -326,9 +326,27 @@ def load_suite(path: Path) -> Suite:
         str(content.get("text", "")).strip(),
         chosen,
         tuple(baselines),
-        order,
+        content.get("order", 0),
         photos,
     )
+
+
+def _check_heads(content: Mapping[str, Any]) -> None:
+    """Refuse what stands above the runs if it is unknown or of another kind than it must be."""
+    unknown = set(content) - {*_KNOWN, "data", *_OF_PHOTOS}
+    if unknown or not isinstance(content.get("runs"), list) or not content["runs"]:
+        what = f"does not know {', '.join(sorted(unknown))}" if unknown else "has no [[runs]]"
+        raise ArgumentError(f"a suite has {', '.join((*_KNOWN, 'data'))}; this one {what}")
+    radius, order = content.get("radius", 2), content.get("order", 0)
+    if type(radius) is not int or radius < 0:
+        raise ArgumentError(f"radius must be a whole number from 0 up, not {radius!r}")
+    if type(order) is not int:
+        raise ArgumentError(f"order must be a whole number, not {order!r}")
+    baselines, pairs = content.get("baselines", []), content.get("pairs", "")
+    if not isinstance(baselines, list) or any(type(name) is not str for name in baselines):
+        raise ArgumentError(f"baselines must be a list of names, not {baselines!r}")
+    if type(pairs) is not str:
+        raise ArgumentError(f"pairs must be the name of a file, not {pairs!r}")
 
 
 def _photo_data(content: Mapping[str, Any], folder: Path) -> PhotoData | None:
@@ -347,12 +365,7 @@ def _photo_data(content: Mapping[str, Any], folder: Path) -> PhotoData | None:
     return PhotoData(folder / data, **told)
 
 
-def _judged_file(name: object, folder: Path) -> JudgedFile | None:
-    if name is None:
-        return None
-    if not isinstance(name, str):
-        raise ArgumentError(f"pairs must be the name of a file, not {name!r}")
-    path = folder / name
+def _judged_file(path: Path) -> JudgedFile:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -368,6 +381,7 @@ def make_suite(
     protocols: Sequence[str],
     radius: int = 2,
     photos: PhotoData | None = None,
+    pairs: Path | None = None,
 ) -> Suite:
     """A suite of the defaults of each objective, without a file.
 
@@ -378,13 +392,16 @@ def make_suite(
         protocols: keys of :data:`~hashsearch.bench.protocols.PROTOCOLS`.
         radius: of the ball, in bits.
         photos: what to train on and measure; None: Fashion-MNIST.
+        pairs: file of judged pairs, for the protocol that is of them.
 
     Raises:
-        ArgumentError: a name that does not exist, or that has no meaning for the data.
+        ArgumentError: a file that cannot be read; a name that does not exist, or that has no
+            meaning for the data.
     """
     entry = {"objectives": objectives, "bits": bits, "seeds": seeds, "protocols": protocols}
     lists = {name: list(values) for name, values in entry.items()}
-    runs = _once(_runs_of(lists, {}, radius, photos, None))
+    judged = None if pairs is None else _judged_file(pairs)
+    runs = _once(_runs_of(lists, {}, radius, photos, judged))
     return Suite("objectives", "Objectives", "", runs, photos=photos)
 
 
@@ -425,6 +442,9 @@ def _runs_of(
             # Nothing is drawn or trained but what the protocol draws; bits mean nothing.
             runs.append(Run(system, protocol, seed, None, radius))
             continue
+        if objective not in (known := [*OBJECTIVES, *FITTED]):
+            listed = ", ".join([*known, PIXEL_SAD])
+            raise ArgumentError(f"unknown objective {objective!r}; known: {listed}")
         # What a suite says of every run is of the one trainer; others are told run by run.
         settings = {**(plan if objective in OBJECTIVES else {}), **entry.get("plan", {})}
         made: Plan
@@ -446,7 +466,9 @@ def _check_protocol(name: str, photos: PhotoData | None, pairs: JudgedFile | Non
         what = "no protocol of this data:" if name in PROTOCOLS else "unknown protocol"
         raise ArgumentError(f"{what} {name!r}; known: {', '.join(known)}")
     if name == "pairs" and pairs is None:
-        raise ArgumentError("the protocol pairs needs a file of them: say pairs = FILE")
+        raise ArgumentError(
+            "the protocol pairs needs a file of them: --pairs FILE, or pairs = FILE in a suite"
+        )
 
 
 def _once(runs: Sequence[Run]) -> tuple[Run, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,10 @@ from hashsearch.datasets.pairs import read_pairs
 from hashsearch.datasets.parts import TRAINING_PARTS, type_count, unseen_type_names
 from hashsearch.datasets.photo_set import photo_parts, photo_preprocessing, set_aside
 from hashsearch.datasets.sources import open_source
-from hashsearch.errors import ArgumentError, DatasetError, LeakError
+from hashsearch.errors import ArgumentError, DatasetError, ImageError, LeakError
 from hashsearch.gallery.build import build
+from hashsearch.gallery.stamps import content_stamp
+from hashsearch.gallery.threads import usable_cores
 from hashsearch.training.plan import TrainingPlan
 from hashsearch.training.run import default_image_size, train_encoder, train_on_photos
 
@@ -150,6 +153,7 @@ class FashionMnist(SuiteData):
             return lambda _: Measured(evaluate_pixel_sad(task), ids)
         train_set, validation_set = self._part(protocol.training, run.seed)
         check_no_leak(protocol, ids, task.gallery.ids, {*train_set.ids, *validation_set.ids})
+        _check_no_copies(task, [train_set, validation_set])
 
         def measure(encoder: Encoder | None) -> Measured:
             assert encoder is not None  # noqa: S101 - a run with a plan has one
@@ -235,6 +239,7 @@ class Photos(SuiteData):
         facts = facts_of(items, sorted({item.label for item in items if item.label}))
         self._by_chance = part_catalogue(items, facts)
         self._parts = lru_cache(maxsize=1)(self._training_parts)
+        self._contents: dict[str, int | None] = {}
 
     @property
     def protocol(self) -> str:
@@ -294,10 +299,29 @@ class Photos(SuiteData):
             result = measure_catalogue(
                 built.gallery, Catalogue(self.name, items), self._photos.rule, radius=run.radius
             )
-            unread = len(built.skipped)
-            return Measured({**result, "protocol": run.protocol, "unreadable": unread}, asked)
+            more = {
+                "protocol": run.protocol,
+                "unreadable": len(built.skipped),
+                "copies": self._copies(items, [*parts.train.items, *parts.validation.items]),
+            }
+            return Measured({**result, **more}, asked)
 
         return measure
+
+    def _copies(self, measured: Sequence[Item], trained: Sequence[Item]) -> int:
+        """How many of the items measured have the very content of one that trained."""
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            known = {*pool.map(self._content, trained)} - {None}
+            return sum(content in known for content in pool.map(self._content, measured))
+
+    def _content(self, item: Item) -> int | None:
+        """A digest of its image; None where it cannot be read."""
+        if item.id not in self._contents:  # read once, however many runs there are
+            try:
+                self._contents[item.id] = content_stamp(item)[0]
+            except ImageError:
+                self._contents[item.id] = None
+        return self._contents[item.id]
 
     def _ids(self, part: str) -> list[str]:
         places = getattr(self._by_chance, part).tolist()
@@ -331,6 +355,30 @@ def _parted(catalogue: Catalogue, photos: PhotoData) -> tuple[Catalogue, Catalog
     learnt = [item for item, away in zip(items, aside.tolist(), strict=True) if not away]
     measured = [item for item, away in zip(items, aside.tolist(), strict=True) if away]
     return replace(catalogue, items=learnt), replace(catalogue, items=measured)
+
+
+def _check_no_copies(task: Task, trained: Sequence[ImageSet]) -> None:
+    """Refuse images that trained under another id; Fashion-MNIST has none in both splits.
+
+    Raises:
+        LeakError: a query or, where the protocol does not allow it, a gallery image is one.
+    """
+    known = {image.tobytes() for images in trained for image in images.images}
+    parts = {"queries": task.queries}
+    if not task.protocol.gallery_was_trained_on:
+        parts["gallery images"] = task.gallery
+    for what, images in parts.items():
+        copies = [
+            name
+            for name, image in zip(images.ids, images.images, strict=True)
+            if image.tobytes() in known
+        ]
+        if copies:
+            raise LeakError(
+                f"{len(copies)} of {len(images)} {what} of {task.protocol.name} are copies of "
+                f"images that train ({copies[0]} is one); name the folder of the data set itself "
+                "with --data-dir"
+            )
 
 
 def _check_trained_on(encoder: Encoder, run: Run, digests: dict[str, str]) -> None:

@@ -66,7 +66,7 @@ __all__ = ["bench"]
     "--pairs",
     type=click.Path(path_type=Path),
     help="CSV file of judged pairs (query,gallery,relevant) of gallery items: measure on which "
-    "side of the radius they lie, too.",
+    "side of the radius they lie, too. For --protocols pairs: of the test images.",
 )
 @encoder_option
 @click.option(
@@ -186,6 +186,7 @@ def bench(
         bench_suites(suites, share, data_dir, report, render=render, as_json=as_json)
         return
     if objectives:
+        of_galleries.pop("pairs", None)
         refuse({**of_galleries, **given(share=share, render=render)}, "beside --objectives")
         if data is None:
             refuse(of_data, "beside --objectives without --data")
@@ -200,6 +201,7 @@ def bench(
             radius,
             data_dir,
             photos,
+            pairs,
             out or Path("benchmarks") / "results" / "objectives",
             report,
             as_json=as_json,

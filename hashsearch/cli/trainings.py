@@ -102,6 +102,7 @@ def bench_objectives(
     radius: int,
     data_dir: Path | None,
     photos: PhotoData | None,
+    pairs: Path | None,
     folder: Path,
     report: Path | None,
     *,
@@ -125,7 +126,10 @@ def bench_objectives(
         protocols=protocols or [],
         radius=radius,
         photos=photos,
+        pairs=pairs,
     )
+    if pairs is not None and not any(run.pairs for run in suite.runs):
+        raise click.UsageError("--pairs: of no meaning without --protocols pairs; leave it out")
     _run_suite(suite, grey, folder)
     documents = _print_runs(suite, read_runs(suite, folder), folder, as_json)
     if report is not None:

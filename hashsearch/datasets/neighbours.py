@@ -169,7 +169,7 @@ class NeighbourRule:
         """
         if not self.known(facts).any():
             others = [name for name, known in _KNOWN.items() if known(facts).any()]
-            mend = f"take {' or '.join(others)}" if others else "give some"
+            mend = f"take {' or '.join(others)}" if others else f"say {_LACKING[self.name]}"
             if self.name == "same-item":
                 mend += (
                     ", or say with --column item=NAME which column of a catalogue names articles"
@@ -177,6 +177,11 @@ class NeighbourRule:
             raise DatasetError(f"{what} says nothing that {self} compares; {mend}")
 
 
+_LACKING = {
+    "same-type": "of what type some items are (a sub-folder, or the column label)",
+    "same-item": "which article some items show",
+    "shared-attributes": "what attributes some items have (the column attributes)",
+}
 _KNOWN: dict[str, Callable[[Facts], npt.NDArray[np.bool_]]] = {
     "same-type": lambda facts: facts.types >= 0,
     "same-item": lambda facts: facts.items >= 0,

@@ -23,6 +23,8 @@ DEVICES = ("auto", "cpu", "cuda")
 _LATER = {"neighbours": "same-type", "backbone_rate": 1.0, "freeze_epochs": 0, "accumulate": 1}
 _LATER_CONSTANTS = {"nearest": 0.0, "ceiling": 1.0}
 
+_MOST_BITS = 4096
+
 _PHOTO_BACKBONE = "resnet18"
 _PHOTO_BATCH = 64  # two views of each at 224 pixels: 256 would take tens of GiB
 _TRAINED_RATE = 0.1
@@ -107,6 +109,11 @@ class TrainingPlan:
                 f"{', '.join(DEVICES)}"
             )
         check_bit_counts(self.n_bits, self.fine_bits)
+        if self.n_bits + self.fine_bits > _MOST_BITS:
+            raise ArgumentError(
+                f"a code of {self.n_bits + self.fine_bits:,} bits is longer than any that is of "
+                f"use; take {_MOST_BITS:,} at most"
+            )
         if not 0 <= self.seed < 2**32:
             raise ArgumentError(f"the seed must be from 0 to 2**32 - 1, not {self.seed}")
         if self.epochs < 1 or self.settle_epochs < 0 or self.batch_size < 2:

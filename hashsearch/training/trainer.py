@@ -292,8 +292,9 @@ class _Run:
                 continue  # nothing of it could be read
             done += 1
             if not all(np.isfinite(value) for value in terms.values()):
+                told = ", ".join(f"{term} {value:.4g}" for term, value in terms.items())
                 raise self._diverged(
-                    f"the loss is not finite at epoch {number}, step {step + 1} ({terms})"
+                    f"the loss is not finite at epoch {number}, step {step + 1} ({told})"
                 )
             for term, value in terms.items():
                 totals[term] = totals.get(term, 0.0) + value / self.steps
