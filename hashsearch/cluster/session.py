@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 
 import ray
 
 from hashsearch.errors import ClusterError, first_line
 
 __all__ = ["join_cluster"]
+
+_PATIENCE = 5.0  # seconds
 
 
 def join_cluster(address: str | None = None) -> None:
@@ -28,15 +31,28 @@ def join_cluster(address: str | None = None) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    address = address or os.environ.get("RAY_ADDRESS") or None
     try:
+        _check_reachable(address)
         ray.init(
             address=address,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"cannot join the Ray cluster at {address or 'this machine'}: {first_line(error)}; "
             "start one with `ray start --head`, or name another address"
         ) from error
+
+
+def _check_reachable(address: str | None) -> None:
+    """Find out at once that nobody listens; Ray tries for minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, parted, port = (address or "").rpartition(":")
+    if parted and port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
