@@ -43,7 +43,8 @@ def join_cluster(address: str | None = None) -> None:
     except (OSError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"cannot join the Ray cluster at {address or 'this machine'}: {first_line(error)}; "
-            "start one with `ray start --head`, or name another address"
+            "start one with `ray start --head`, name another address, or set the RAY_AUTH_MODE "
+            "that it has"
         ) from error
 
 
