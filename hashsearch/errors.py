@@ -16,6 +16,7 @@ so the command line can print it as it stands::
     │   ├── GalleryDamaged                  truncated, altered, or not a gallery
     │   ├── GalleryBusy                     another process is writing it
     │   ├── GalleryWriteError               the folder or the disk refuses it
+    │   ├── ShardMissing                    a shard of it gives no answer in time
     │   └── EncoderMismatch                 built with another encoder
     ├── TrainingError                       a training run that cannot start or go on
     ├── SuiteError                          a benchmark suite, or a record of it, that is damaged
@@ -43,6 +44,7 @@ __all__ = [
     "HashsearchError",
     "ImageError",
     "LeakError",
+    "ShardMissing",
     "SuiteError",
     "TrainingError",
     "first_line",
@@ -95,6 +97,10 @@ class GalleryBusy(GalleryError):
 
 class GalleryWriteError(GalleryError):
     """The folder or the disk refuses the gallery; the old one, if any, is whole."""
+
+
+class ShardMissing(GalleryError):
+    """A shard gives no answer in time, so there is none of the whole gallery."""
 
 
 class EncoderMismatch(GalleryError):

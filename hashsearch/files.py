@@ -18,6 +18,7 @@ __all__ = [
     "copy_file",
     "csv_text",
     "make_folder",
+    "sync_folder",
     "write_atomically",
     "write_csv",
 ]
@@ -70,6 +71,19 @@ def write_atomically(path: Path, content: bytes) -> None:
             raise
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep what was renamed in a folder.
+
+    Raises:
+        OSError: it refuses it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:

@@ -14,6 +14,7 @@ from hashsearch.errors import (
     GalleryMissing,
 )
 from hashsearch.gallery import Gallery
+from hashsearch.gallery.manifest import is_sharded
 
 __all__ = [
     "built_galleries",
@@ -23,10 +24,12 @@ __all__ = [
     "find_gallery",
     "gallery_path",
     "load_encoder",
+    "shards_path",
     "source_of",
 ]
 
 _SUFFIX = ".h5"
+_SHARDS = ".shards"
 
 
 def gallery_path(name: str, indexes: Path) -> Path:
@@ -34,11 +37,17 @@ def gallery_path(name: str, indexes: Path) -> Path:
     return Path(name) if name.endswith(_SUFFIX) else indexes / f"{name}{_SUFFIX}"
 
 
+def shards_path(name: str, indexes: Path) -> Path:
+    """The folder of a sharded gallery: the path itself where the name ends in ``.shards``."""
+    return Path(name) if name.endswith(_SHARDS) else indexes / f"{name}{_SHARDS}"
+
+
 def find_gallery(name: str | None, indexes: Path) -> Path:
     """The file of a gallery: that of this name, or the one that was written last.
 
     Args:
-        name: see :func:`gallery_path`; None: the one written last.
+        name: see :func:`gallery_path`; or, where there is no such file, of a sharded gallery, the
+            path of its folder or what that is called in ``indexes``; None: the file written last.
         indexes: folder of the galleries.
 
     Raises:
@@ -49,6 +58,9 @@ def find_gallery(name: str | None, indexes: Path) -> Path:
         path = gallery_path(name, indexes)
         if path.exists() or name.endswith(_SUFFIX):
             return path
+        for folder in (Path(name), indexes / name, shards_path(name, indexes)):
+            if is_sharded(folder):
+                return folder
     built = built_galleries(indexes)
     if not built:
         raise GalleryMissing(

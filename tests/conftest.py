@@ -18,8 +18,10 @@ from tiny_encoder import encoder_bytes
 from hashsearch.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from hashsearch.cluster.local import LocalCluster
 
 # A machine that is busy with something else must not fail a test.
 settings.register_profile("hashsearch", deadline=None)
@@ -92,3 +94,13 @@ def shop(
     monkeypatch.chdir(tmp_path)
     assert run("build-index", photos, "--name", "shop", "-e", encoder_file).status == 0
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LocalCluster]:
+    """A Ray cluster of three nodes, each with processes of its own."""
+    pytest.importorskip("ray")
+    from hashsearch.cluster.local import local_cluster  # noqa: PLC0415 - Ray may not be installed
+
+    with local_cluster(nodes=3) as started:
+        yield started

@@ -38,6 +38,9 @@ def test_a_port_that_is_taken_is_told(run: Callable[..., Outcome], shop: Path) -
         (["--port", "70000"], "70000 is not in the range"),
         (["--max-pixels", "90"], "90 is not in the range"),
         (["--queue", "0"], "0 is not in the range"),
+        (["--ray"], "--ray is for galleries in shards; name one"),
+        (["--replicas", "2"], "--replicas: of no meaning without --ray"),
+        (["--partial-ok"], "--partial-ok: of no meaning without --ray"),
         (["--api-key", ""], "--api-key takes letters, digits and signs of ASCII, at least one"),
         (["--api-key", "é"], "--api-key takes letters, digits and signs of ASCII, at least one"),
         (

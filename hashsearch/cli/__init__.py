@@ -19,7 +19,7 @@ from hashsearch.cli.bench import bench
 from hashsearch.cli.building import add, build_index
 from hashsearch.cli.common import examples
 from hashsearch.cli.duplicates import duplicates
-from hashsearch.cli.galleries import compact, export, info, remove, verify
+from hashsearch.cli.galleries import compact, export, info, remove, shard, verify
 from hashsearch.cli.inspection import inspect
 from hashsearch.cli.search import query
 from hashsearch.cli.serve import serve
@@ -97,6 +97,7 @@ for _command in (
     add,
     remove,
     compact,
+    shard,
     export,
     info,
     verify,

@@ -230,7 +230,7 @@ def bench(
         return
     refuse(of_data, "beside a gallery; it is for --data")
     _bench_gallery(
-        open_gallery(gallery, indexes),
+        open_gallery(gallery, indexes).joined(),
         radius=radius,
         scales=scales,
         peers=peers,

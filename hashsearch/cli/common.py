@@ -50,8 +50,8 @@ indexes_option = click.option(
 gallery_option = click.option(
     "--gallery",
     "-g",
-    help="Name of a gallery in the folder of galleries, or path of its file "
-    "[default: the one written last].",
+    help="Name of a gallery in the folder of galleries, or path of its file, or of its folder of "
+    "shards [default: the file written last].",
 )
 encoder_option = click.option(
     "--encoder",

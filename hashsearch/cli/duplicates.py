@@ -86,7 +86,7 @@ def duplicates(
     from hashsearch.files import write_atomically, write_csv
     from hashsearch.gallery.duplicates import find_duplicates
 
-    opened = open_gallery(gallery, indexes)
+    opened = open_gallery(gallery, indexes).joined()
     found = find_duplicates(opened, max_distance)
     if csv_file is not None:
         write_csv(csv_file, _CSV_COLUMNS, _csv_rows(found, opened))

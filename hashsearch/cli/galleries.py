@@ -16,7 +16,7 @@ from hashsearch.cli.common import (
     tell_change,
 )
 
-__all__ = ["compact", "export", "info", "remove", "verify"]
+__all__ = ["compact", "export", "info", "remove", "shard", "verify"]
 
 
 @click.command(
@@ -122,6 +122,62 @@ def export(*, out: Path, gallery: str | None, indexes: Path, as_json: bool) -> N
         click.echo(console.printable(f"{len(opened):,} items: {listed}"))
 
 
+@click.command(
+    short_help="Part a gallery into several files, for several machines.",
+    epilog=examples(
+        "hashsearch shard shop --shards 4",
+        "hashsearch shard shop fashion-mnist --name both",
+    ),
+)
+@click.argument("galleries", nargs=-1, required=True, metavar="GALLERY...")
+@click.option(
+    "--shards",
+    type=click.IntRange(min=1),
+    help="Deal all items into so many files of one size [default: each gallery is a shard as it "
+    "is].",
+)
+@click.option(
+    "--name",
+    help="Of the new gallery, NAME.shards in the folder of galleries, or path of a folder that "
+    "ends in .shards [default: that of the one gallery].",
+)
+@indexes_option
+@json_option
+def shard(
+    *,
+    galleries: tuple[str, ...],
+    shards: int | None,
+    name: str | None,
+    indexes: Path,
+    as_json: bool,
+) -> None:
+    """Make a sharded gallery of the galleries GALLERY, which stay as they are.
+
+    It is a folder with a manifest and one gallery file a shard, and answers as one file with all
+    the items would. Its items must have codes of one encoder and different ids.
+    """
+    from hashsearch import console
+    from hashsearch.gallery import write_shards
+    from hashsearch.places import find_gallery, shards_path
+
+    if name is None and len(galleries) > 1:
+        raise click.UsageError("several galleries have several names; name theirs with --name")
+    opened = [open_gallery(each, indexes) for each in galleries]
+    folder = shards_path(name or find_gallery(galleries[0], indexes).stem, indexes)
+    with console.progress("writing shards", sum(map(len, opened))) as advance:
+        written = write_shards(opened, folder, shards, on_progress=advance)
+    items = [len(each) for each in written.shards]
+    if as_json:
+        by_file = dict(zip(written.shard_names, items, strict=True))
+        print_json({"gallery": str(folder), "items": len(written), "shards": by_file})
+    else:
+        text = (
+            f"{folder}: {len(written):,} items in {len(items):,} shards, of {min(items):,} to "
+            f"{max(items):,}."
+        )
+        click.echo(console.printable(text))
+
+
 @click.command(epilog=examples("hashsearch info", "hashsearch info --gallery shop --json"))
 @gallery_option
 @indexes_option
@@ -142,7 +198,7 @@ def info(gallery: str | None, indexes: Path, as_json: bool) -> None:
 @indexes_option
 @json_option
 def verify(gallery: str | None, indexes: Path, as_json: bool) -> None:
-    """Check every byte of a gallery file against its checksums."""
+    """Check every byte of a gallery, of all its shards, against its checksums."""
     from hashsearch import console
     from hashsearch import gallery as galleries
     from hashsearch.errors import GalleryDamaged

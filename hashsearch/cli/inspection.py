@@ -61,7 +61,7 @@ def inspect(
     from hashsearch.bench.inspection import document, inspect_gallery, verdict, write_report
     from hashsearch.files import check_writable
 
-    opened = open_gallery(gallery, indexes)
+    opened = open_gallery(gallery, indexes).joined()
     page = out or Path("benchmarks") / "results" / (opened.path or Path("gallery")).stem
     if page.suffix != ".html":
         page /= _PAGE

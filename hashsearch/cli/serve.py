@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from hashsearch.cli.common import encoder_option, examples, extra, indexes_option
+from hashsearch.cli.common import encoder_option, examples, extra, given, indexes_option, refuse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from hashsearch.gallery import Gallery
 
 __all__ = ["serve"]
 
@@ -20,7 +24,9 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as requests have them
 @click.command(
     short_help="Search galleries in the browser and over HTTP.",
     epilog=examples(
-        "hashsearch serve --open", "hashsearch serve shop --host 0.0.0.0 --port 8080 --queue 64"
+        "hashsearch serve --open",
+        "hashsearch serve shop --host 0.0.0.0 --port 8080 --queue 64",
+        "hashsearch serve shop.shards --ray --replicas 2",
     ),
 )
 @click.argument("galleries", nargs=-1, metavar="[GALLERY]...")
@@ -90,6 +96,26 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as requests have them
     show_default=True,
     help="Seconds for a request to arrive and to be answered.",
 )
+@click.option(
+    "--ray",
+    "by_ray",
+    is_flag=True,
+    help="Let the shards lie with processes of a Ray cluster: that of RAY_ADDRESS, or of this "
+    "machine.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="For --ray, processes that hold each shard.",
+)
+@click.option(
+    "--partial-ok",
+    is_flag=True,
+    help="For --ray, answer without shards that give no answer for half of --timeout, and name "
+    "them [default: that is an error].",
+)
 def serve(
     *,
     galleries: tuple[str, ...],
@@ -105,16 +131,21 @@ def serve(
     max_pixels: int,
     queue: int,
     timeout: float,
+    by_ray: bool,
+    replicas: int,
+    partial_ok: bool,
 ) -> None:
     """Serve galleries: a page to search them with, and an HTTP interface (/openapi.json).
 
-    GALLERY names a gallery in the folder of galleries, or the path of its file; without one, all
-    that lie in the folder are served. A gallery that is written anew meanwhile is served anew.
+    GALLERY names a gallery in the folder of galleries, or the path of its file or of its folder of
+    shards; without one, all files that lie in the folder are served. A gallery that is written anew
+    meanwhile is served anew.
     """
     import logging
     import webbrowser
 
     from hashsearch import console
+    from hashsearch.gallery import Gallery
     from hashsearch.places import find_gallery, load_encoder
 
     with extra("serve"):
@@ -125,6 +156,10 @@ def serve(
     for name in hosts:
         if "*" in name.removeprefix("*") or (name.startswith("*") and name[1:2] not in {"", "."}):
             raise click.UsageError(f"--allow-host takes a name, *.NAME or *, not {name!r}")
+    if by_ray and not galleries:
+        raise click.UsageError("--ray is for galleries in shards; name one")
+    if not by_ray:
+        refuse(given(replicas=replicas, partial_ok=partial_ok), "without --ray")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     limits = Limits(
         upload_bytes=max_upload << 20,
@@ -137,7 +172,10 @@ def serve(
     paths = [find_gallery(name, indexes) for name in galleries] or None
     listening = listen(host, port)
     is_local = host in _LOOPBACK
-    shelf = Shelf(paths, indexes, chosen)
+    opening: Callable[[Path], Gallery] = Gallery.open
+    if by_ray:
+        opening = _with_ray(replicas=replicas, deadline=timeout / 2, partial_ok=partial_ok)
+    shelf = Shelf(paths, indexes, chosen, open_gallery=opening)
     names = [*hosts, *(_LOOPBACK_NAMES if is_local else () if hosts else ("*",))]
     app = create_app(shelf, limits, key=api_key, hosts=names, origins=origins)
     served = ", ".join(generation.name for generation in shelf) or f"no gallery in {indexes} yet"
@@ -147,3 +185,12 @@ def serve(
     if open_browser:
         webbrowser.open(address(listening))
     run(app, listening, limits)
+
+
+def _with_ray(*, replicas: int, deadline: float, partial_ok: bool) -> Callable[[Path], Gallery]:
+    """What opens a gallery in shards with processes of the Ray cluster that it joins."""
+    with extra("ray"):
+        from hashsearch.cluster.search import RayGallery
+        from hashsearch.cluster.session import join_cluster
+    join_cluster()
+    return partial(RayGallery.open, replicas=replicas, deadline=deadline, partial_ok=partial_ok)

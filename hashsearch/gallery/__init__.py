@@ -19,10 +19,12 @@ of many lengths; ``hashsearch bench`` does so again with the codes that it times
 
 from hashsearch.gallery.exchange import export_gallery, import_gallery
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
-from hashsearch.gallery.file import DatasetCheck, verify
+from hashsearch.gallery.file import DatasetCheck
 from hashsearch.gallery.gallery import Gallery, changing
 from hashsearch.gallery.hamming_index import SEARCHES
 from hashsearch.gallery.matches import Matches
+from hashsearch.gallery.sharding import verify, write_shards
+from hashsearch.gallery.shards import ShardedGallery
 from hashsearch.gallery.threads import search_threads
 from hashsearch.gallery.writer import Writer, writing
 
@@ -32,11 +34,13 @@ __all__ = [
     "DatasetCheck",
     "Gallery",
     "Matches",
+    "ShardedGallery",
     "Writer",
     "changing",
     "export_gallery",
     "import_gallery",
     "search_threads",
     "verify",
+    "write_shards",
     "writing",
 ]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from hashsearch.gallery.content import Content
 
-__all__ = ["compacted", "indexed", "merged", "selected"]
+__all__ = ["as_texts", "compacted", "indexed", "merged", "selected"]
 
 Column = npt.NDArray[Any]
 Rows = npt.NDArray[np.int64]
@@ -110,7 +110,7 @@ def merged(old: Content, new: Content) -> Content:
     """
     old_ids, new_ids = _of_one_width(old.datasets["items/id"], new.datasets["items/id"])
     before = old.ids_before(new.datasets["items/id"])
-    old_codes, new_codes = (_as_texts(each.datasets["codes/distinct"]) for each in (old, new))
+    old_codes, new_codes = (as_texts(each.datasets["codes/distinct"]) for each in (old, new))
     place, known = find_sorted(old_codes, new_codes)
     # Rows in order as numbers: the code, of which new ones lie between the old, then the id.
     old_place = np.repeat(2 * np.arange(old.n_distinct) + 1, old.items_per_code)
@@ -215,7 +215,7 @@ def _of_one_width(*columns: Column) -> list[Column]:
     return [column.astype(f"S{width}", copy=False) for column in columns]
 
 
-def _as_texts(codes: npt.NDArray[np.uint8]) -> Column:
+def as_texts(codes: npt.NDArray[np.uint8]) -> Column:
     """``uint8 (u, width)`` as ``S (u)``: one value a code, ordered by its bytes."""
     return np.ascontiguousarray(codes).view(f"S{codes.shape[1]}")[:, 0]
 

@@ -64,8 +64,10 @@ def nearest_others(
             for query, match in zip(some.tolist(), matches, strict=True):
                 row = int(own[query])
                 kept = _first_of_each(gallery, match.rows, row, distinct=distinct)
-                # What it shows itself is none of the others.
-                if len(kept) < min(k, most - (row >= 0)) and wanted < len(gallery):
+                # What it shows itself is none of the others; a gallery that gives fewer than are
+                # wanted has no more to give.
+                more = len(match.rows) == wanted < len(gallery)
+                if more and len(kept) < min(k, most - (row >= 0)):
                     still.append(query)
                 else:
                     found[query] = match.take(kept[:k])

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import operator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hashsearch.codes import check_codes, split_codes
-from hashsearch.errors import ArgumentError, EncoderMismatch
+from hashsearch.errors import ArgumentError, EncoderMismatch, GalleryWriteError
 from hashsearch.gallery.arrange import arrange
 from hashsearch.gallery.change import compacted, indexed, merged, selected
 from hashsearch.gallery.content import LABEL, utf8
 from hashsearch.gallery.faiss_indexes import INDEX_KINDS
 from hashsearch.gallery.file import read
 from hashsearch.gallery.hamming_index import Balls, HammingIndex, check_index, default_indexes
+from hashsearch.gallery.manifest import is_sharded, read_manifest
 from hashsearch.gallery.matches import Matches
 from hashsearch.gallery.ranking import Ranked, Ranking, fine_words
 from hashsearch.gallery.threads import in_threads, parts
@@ -28,16 +31,37 @@ from hashsearch.gallery.writer import writing
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from hashsearch.gallery.content import Content
     from hashsearch.gallery.writer import Writer
 
-__all__ = ["Gallery", "changing"]
+__all__ = ["Gallery", "Search", "changing"]
 
 _SHOWN = 20  # values that a message lists
 _COMPARED = 1 << 16  # characters that are looked at for what was meant
 _QUERIES_A_THREAD = 64  # fewer are sooner done by one
+
+
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What is searched for, checked; see :meth:`Gallery.nearest` and :meth:`Gallery.within`.
+
+    Attributes:
+        codes: ``uint8 (q, code_bytes)``.
+        radius: in bits.
+        index: one of :data:`SEARCHES`.
+        limit: the best how many of each query; None: all within the radius; 0: none, but their
+            number.
+        widen: past the radius, too, up to the limit.
+        ranked: in the one order, else by row.
+    """
+
+    codes: npt.NDArray[np.uint8]
+    radius: int
+    index: str
+    limit: int | None
+    widen: bool
+    ranked: bool
 
 
 class Gallery:
@@ -52,14 +76,18 @@ class Gallery:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Gallery:
-        """Open a gallery file; nothing of it stays locked.
+        """Open a gallery file, or the folder of a sharded gallery; nothing of it stays locked.
 
         Raises:
-            GalleryMissing: there is no file of this name.
+            GalleryMissing: there is no file of this name, or a shard is not there.
             GalleryDamaged: truncated, altered, or no gallery. Damage to an array shows when
                 the array is first used, here or in a later call.
         """
-        return cls(read(path))
+        if Path(path).is_dir():
+            from hashsearch.gallery.sharding import open_shards  # noqa: PLC0415 - made of galleries
+
+            return open_shards(Path(path), read_manifest(Path(path)))
+        return Gallery(read(path))
 
     @classmethod
     def from_codes(
@@ -99,7 +127,7 @@ class Gallery:
             ArgumentError: no item, a wrong number of ids (labels, ...), a duplicate id, a text
                 that UTF-8 or HDF5 cannot hold.
         """
-        return cls(
+        return Gallery(
             arrange(
                 codes,
                 n_bits=n_bits,
@@ -193,6 +221,11 @@ class Gallery:
     def source(self) -> str | None:
         """The resolved path of the folder or file that it was built from, if it is known."""
         return self.content.source
+
+    @property
+    def waits(self) -> bool:
+        """Whether a search waits for other processes; one in this process never does."""
+        return False
 
     def prepare(self) -> None:
         """Read and check all that searches and look-ups use, so that no later one has to wait.
@@ -312,7 +345,7 @@ class Gallery:
             keep &= listed
         if without_ids is not None:
             keep[content.rows_of(without_ids, strict=False)] = False
-        return Gallery(selected(content, keep))
+        return self._kept(keep)
 
     def without(self, ids: Sequence[str]) -> Gallery:
         """All items but these, in memory.
@@ -322,7 +355,15 @@ class Gallery:
         """
         keep = np.ones(len(self), bool)
         keep[self.content.rows_of(ids)] = False
+        return self._kept(keep)
+
+    def _kept(self, keep: npt.NDArray[np.bool_]) -> Gallery:
+        """The items of some rows, ``bool (n,)``."""
         return Gallery(selected(self.content, keep))
+
+    def joined(self) -> Gallery:
+        """The same items in one file's arrays: this gallery itself, unless it is sharded."""
+        return self
 
     def check_new(self, ids: Sequence[str]) -> None:
         """Refuse ids that are in the gallery.
@@ -342,6 +383,16 @@ class Gallery:
             ArgumentError: other bit counts, or an id that is in both.
             EncoderMismatch: other's codes are another encoder's.
         """
+        self.check_alike(other)
+        return Gallery(merged(self.content, other.content))
+
+    def check_alike(self, other: Gallery) -> None:
+        """Refuse a gallery whose codes cannot be compared with those of this one.
+
+        Raises:
+            ArgumentError: it has other bit counts.
+            EncoderMismatch: its codes are another encoder's.
+        """
         if (self.n_bits, self.fine_bits) != (other.n_bits, other.fine_bits):
             raise ArgumentError(
                 f"galleries of {self.n_bits} + {self.fine_bits} and of {other.n_bits} + "
@@ -349,7 +400,6 @@ class Gallery:
             )
         if other.encoder_fingerprint is not None:
             self.check_encoder(other.encoder_fingerprint)
-        return Gallery(merged(self.content, other.content))
 
     def compacted(self) -> Gallery:
         """The same items in less space, to be saved.
@@ -387,7 +437,7 @@ class Gallery:
             CodesError: codes of another shape, dtype or width.
             ArgumentError: ``k`` below 1, ``radius`` below 0, an unknown index.
         """
-        return self._search(codes, radius, index, limit=_whole(k, "k", 1), widen=True)
+        return self._answer(codes, radius, index, limit=_whole(k, "k", 1), widen=True)
 
     def within(
         self,
@@ -416,7 +466,7 @@ class Gallery:
             limit = _whole(limit, "limit", 0)
         if limit and not ranked:
             raise ArgumentError(f"limit {limit} is of a ranked ball; leave it out, or rank")
-        return self._search(codes, radius, index, limit=limit, widen=False, ranked=ranked)
+        return self._answer(codes, radius, index, limit=limit, widen=False, ranked=ranked)
 
     def histogram(self, codes: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """How many items lie at each distance from each query, from 0 to ``n_bits``.
@@ -432,7 +482,10 @@ class Gallery:
         Raises:
             CodesError: codes of another shape, dtype or width.
         """
-        codes = check_codes(codes, self.n_bits, self.fine_bits)
+        return self.count(check_codes(codes, self.n_bits, self.fine_bits))
+
+    def count(self, codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+        """What :meth:`histogram` gives, of codes that are checked."""
         semantic, _ = split_codes(codes, self.n_bits)
         return self._hamming_index.histogram(semantic, self.content.offsets)
 
@@ -474,7 +527,7 @@ class Gallery:
                 )
         return [place for value in wanted for place in places[value]]
 
-    def _search(
+    def _answer(
         self,
         codes: npt.ArrayLike,
         radius: int,
@@ -484,11 +537,23 @@ class Gallery:
         widen: bool,
         ranked: bool = True,
     ) -> Matches:
-        radius = _whole(radius, "radius", 0)
         check_index(index)
-        codes = check_codes(codes, self.n_bits, self.fine_bits)
-        wanted = min(limit, len(self)) if widen and limit is not None else 0
-        index = self._hamming_index.for_many(index, len(codes), wanted)
+        return self.answer(
+            Search(
+                codes=check_codes(codes, self.n_bits, self.fine_bits),
+                radius=_whole(radius, "radius", 0),
+                index=index,
+                limit=limit,
+                widen=widen,
+                ranked=ranked,
+            )
+        )
+
+    def answer(self, search: Search) -> Matches:
+        """What :meth:`nearest` or :meth:`within` gives, of arguments that they have checked."""
+        codes, radius, limit, ranked = search.codes, search.radius, search.limit, search.ranked
+        wanted = min(limit, len(self)) if search.widen and limit is not None else 0
+        index = self._hamming_index.for_many(search.index, len(codes), wanted)
         # Scans of few codes, and the look-up of the few buckets of a ball, threads would slow down.
         spread = wanted and self._hamming_index.looks_up(index)
         _ = spread and self._ranking  # made once, before threads ask for it
@@ -557,6 +622,11 @@ def changing(path: str | os.PathLike[str]) -> Iterator[tuple[Gallery, Writer]]:
         GalleryMissing, GalleryDamaged: as :meth:`Gallery.open`.
         GalleryBusy, GalleryWriteError: as :func:`writing`.
     """
+    if is_sharded(Path(path)):
+        raise GalleryWriteError(
+            f"cannot change {path}: it is in shards; change the gallery that it was made of, and "
+            "run `hashsearch shard` again"
+        )
     Gallery.open(path)  # before a folder is made for what is not there
     with writing(path) as writer:
         yield Gallery.open(path), writer

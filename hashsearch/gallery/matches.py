@@ -40,6 +40,9 @@ class Matches:
     radius: int
     """The radius that was searched with, in bits."""
     _content: Content = field(repr=False)
+    missing: tuple[str, ...] = ()
+    """Shards that are not searched, of a gallery over several machines that was told to do without;
+    empty: the answer is complete."""
 
     @property
     def in_ball(self) -> npt.NDArray[np.bool_]:
@@ -78,14 +81,13 @@ class Matches:
         """The matches of one query, as matches of a single query."""
         query = range(len(self))[query]
         begin, end = self.offsets[query : query + 2].tolist()
-        return Matches(
+        return replace(
+            self,
             offsets=np.array([0, end - begin]),
             rows=self.rows[begin:end],
             distance=self.distance[begin:end],
             full_distance=self.full_distance[begin:end],
             ball_size=self.ball_size[query : query + 1],
-            radius=self.radius,
-            _content=self._content,
         )
 
     def take(self, places: npt.NDArray[np.int64]) -> Matches:

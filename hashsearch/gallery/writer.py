@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hashsearch.errors import GalleryWriteError
+from hashsearch.files import sync_folder
 from hashsearch.gallery.lock import locked
 from hashsearch.gallery.seal import FORMAT, FORMAT_VERSION, SEAL_BYTES, seal
 from hashsearch.gallery.thumbnails import OFFSETS, PICTURES
@@ -82,7 +83,7 @@ class Writer:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             raise _refused(path, error) from None
 
@@ -200,14 +201,6 @@ def _write_pictures(hdf5: h5py.File, thumbnails: Thumbnails) -> tuple[h5py.Datas
         crc32 = zlib.crc32(piece, crc32)
         done += len(piece)
     return dataset, crc32
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refused(path: str | os.PathLike[str], error: OSError) -> GalleryWriteError:

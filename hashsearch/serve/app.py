@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from hashsearch import __version__
-from hashsearch.errors import ArgumentError, CodesError, HashsearchError, ImageError
+from hashsearch.errors import ArgumentError, CodesError, HashsearchError, ImageError, ShardMissing
 from hashsearch.serve.guards import CloseUnread, Deadline, KeyCheck, SecurityHeaders, Watch, problem
 from hashsearch.serve.limits import Limits
 from hashsearch.serve.memory import give_back
@@ -123,6 +123,8 @@ async def _failed(_: Request, error: Exception) -> Response:
     if isinstance(error, ImageError | ArgumentError | CodesError):
         return problem(422, str(error))
     _log.error("%s", error)
+    if isinstance(error, ShardMissing):
+        return problem(503, str(error), {"Retry-After": "5"})
     return problem(500, str(error))
 
 

@@ -154,7 +154,7 @@ class Timing(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """What was found, best first; the answer is exact."""
+    """What was found, best first; the answer is exact, unless it says what is missing."""
 
     gallery: str
     generation: str
@@ -167,6 +167,10 @@ class SearchAnswer(BaseModel):
     )
     matches: list[Match]
     histogram: list[int] = Field(description="Items at distance 0, 1, ... n_bits.")
+    missing_shards: list[str] = Field(
+        description="Shards whose items are not among the matches, though they are counted: of a "
+        "service that may answer without (`--partial-ok`), else always none."
+    )
     timing_ms: Timing
 
 

@@ -45,6 +45,7 @@ def is_quick(generation: Generation, form: SearchForm) -> bool:
         and not (form.distinct or form.label or form.where)
         and len(generation.gallery) <= _QUICK_ITEMS
         and generation.gallery.n_distinct <= _QUICK_CODES
+        and not generation.gallery.waits
     )
 
 
@@ -100,6 +101,7 @@ def search(generation: Generation, form: SearchForm, *, most_pixels: int) -> dic
             for record, distance, full, inside in matches
         ],
         "histogram": histogram,
+        "missing_shards": [*found.missing],
         "timing_ms": {
             "decode": _ms(query.decode_s),
             "encode": _ms(query.encode_s),

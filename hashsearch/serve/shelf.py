@@ -23,11 +23,12 @@ from starlette.exceptions import HTTPException
 from hashsearch.errors import ArgumentError, GalleryError, HashsearchError
 from hashsearch.gallery import Gallery
 from hashsearch.gallery.content import LABEL
+from hashsearch.gallery.manifest import MANIFEST
 from hashsearch.places import built_galleries, encoder_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from hashsearch.encoder import Encoder
@@ -104,13 +105,12 @@ class Generation:
         self._lock = Lock()
 
     @classmethod
-    def opened(cls, path: Path, stamp: Stamp, encoders: Encoders) -> Generation:
-        """That of a file, checked, so that no request finds it damaged or waits for it.
+    def of(cls, gallery: Gallery, path: Path, stamp: Stamp, encoders: Encoders) -> Generation:
+        """That of a gallery, checked, so that no request finds it damaged or waits for it.
 
         Raises:
             HashsearchError: the gallery cannot be used. One without its encoder can.
         """
-        gallery = Gallery.open(path)
         gallery.prepare()
         encoder = None
         try:
@@ -193,6 +193,7 @@ class Shelf:
         paths: of their files, the default first; None: all that lie in the folder, now and later.
         indexes: folder of the galleries.
         encoders: that make codes of images.
+        open_gallery: opens the gallery of a path.
 
     Raises:
         ArgumentError: two of the galleries have one name.
@@ -200,8 +201,16 @@ class Shelf:
             folder, it is left out.
     """
 
-    def __init__(self, paths: Sequence[Path] | None, indexes: Path, encoders: Encoders) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path] | None,
+        indexes: Path,
+        encoders: Encoders,
+        *,
+        open_gallery: Callable[[Path], Gallery] = Gallery.open,
+    ) -> None:
         self._paths = paths
+        self._open_gallery = open_gallery
         self._indexes = indexes
         self._encoders = encoders
         self._seen: dict[Path, Stamp] = {}
@@ -265,7 +274,7 @@ class Shelf:
                 _log.warning("%s%s", error, kept)
 
     def _open(self, path: Path, stamp: Stamp) -> None:
-        generation = Generation.opened(path, stamp, self._encoders)
+        generation = Generation.of(self._open_gallery(path), path, stamp, self._encoders)
         # A new mapping, so that who goes through the old one is not disturbed.
         self._generations = {**self._generations, generation.name: generation}
         self._seen[path] = stamp
@@ -274,8 +283,8 @@ class Shelf:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """That of a file; None: it is not there."""
+    """That of a file, or of the manifest of shards in a folder; None: it is not there."""
     try:
-        return Stamp.of(path.stat())
+        return Stamp.of((path / MANIFEST if path.is_dir() else path).stat())
     except OSError:
         return None

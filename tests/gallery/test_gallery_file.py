@@ -134,7 +134,7 @@ def test_a_missing_gallery_says_how_to_build_one(tmp_path: Path) -> None:
     for path in (tmp_path / "none.h5", tmp_path / "no" / "folder.h5"):
         with pytest.raises(GalleryMissing, match="build-index"):
             Gallery.open(path)
-    with pytest.raises(GalleryMissing, match="not a file"):
+    with pytest.raises(GalleryMissing, match="is a folder without manifest"):
         Gallery.open(tmp_path)
 
 

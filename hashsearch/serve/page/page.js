@@ -30,6 +30,7 @@
  * @property {number} searched  items after filters
  * @property {Match[]} matches  best first
  * @property {number[]} histogram  items at distance 0, 1, …
+ * @property {string[]} missing_shards  whose items are not among the matches
  * @property {Record<string, number>} timing_ms
  *
  * @typedef {{name: string, items: number, n_bits: number, fine_bits: number,
@@ -590,7 +591,7 @@ function showMatches(radius) {
 }
 
 /** @param {number} inside  items within the radius @param {number} radius @param {Answer} answer */
-function showOutcome(inside, radius, { searched, histogram }) {
+function showOutcome(inside, radius, { searched, histogram, missing_shards: missing }) {
   const within = `within ${count(radius, "bit")}`;
   if (inside > 0) {
     const all = ` of ${count(searched, "item")} ${inside === 1 ? "lies" : "lie"} ${within}.`;
@@ -600,6 +601,9 @@ function showOutcome(inside, radius, { searched, histogram }) {
     const widen = button(`Widen to ${nearest}`, () => change({ radius: nearest }, "replace"));
     const nothing = `Nothing lies ${within}; the nearest item is ${nearest} away. `;
     at("outcome").replaceChildren(nothing, widen);
+  }
+  if (missing.length > 0) {
+    at("outcome").append(` Without the matches of ${missing.join(", ")}, which did not answer.`);
   }
 }
 
