@@ -25,15 +25,14 @@ def spread_batch_norms(network: nn.Module, processes: Processes) -> None:
     """
     if processes.size == 1:
         return
-    if processes.device.type == "cuda":
+    if any(parameter.is_cuda for parameter in network.parameters()):
         # Torch's own, which takes nothing that lies on the CPU.
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # torch's stub lacks it
         return
-    for name, child in network.named_children():
-        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-            setattr(network, name, SpreadBatchNorm(child, processes))
-        else:
-            spread_batch_norms(child, processes)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                setattr(module, name, SpreadBatchNorm(child, processes))
 
 
 class SpreadBatchNorm(nn.SyncBatchNorm):

@@ -21,7 +21,7 @@ from torch import Tensor, distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from hashsearch.errors import TrainingError, first_line
+from hashsearch.errors import TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,7 +39,6 @@ class Processes:
     Every method but :meth:`share` and :meth:`tells` is called by all of them, in one order.
 
     Args:
-        device: where this one's network is.
         rank: which of them this is.
         size: how many there are.
         local_rank: which of those of this machine.
@@ -49,7 +48,6 @@ class Processes:
 
     def __init__(
         self,
-        device: torch.device | None = None,
         *,
         rank: int = 0,
         size: int = 1,
@@ -57,7 +55,6 @@ class Processes:
         local_size: int = 1,
         store: Store | None = None,
     ) -> None:
-        self.device = device or torch.device("cpu")
         self.rank, self.size = rank, size
         self.local_rank, self.local_size = local_rank, local_size
         self._store = store
@@ -181,36 +178,29 @@ ALONE = Processes()
 def torchrun_processes(device: str) -> Iterator[Processes]:
     """While the body runs: the processes that ``torchrun`` started; this one alone without it.
 
-    They talk by NCCL on GPUs, of which each has its own, and by gloo on the CPU.
+    GPUs talk by NCCL, and CPUs by gloo. An error of the body ends the process, and so ``torchrun``
+    the others.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``, as of a plan.
 
     Raises:
-        TrainingError: a machine has fewer GPUs than processes, or another process has ended.
+        TrainingError: another process has ended.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
     local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    if on_gpu:
-        if torch.cuda.device_count() < local_size:
-            raise TrainingError(
-                f"{local_size} processes share {torch.cuda.device_count()} GPU here; start as many "
-                "as GPUs with --nproc-per-node, or train with --device cpu"
-            )
-        torch.cuda.set_device(local_rank)
+    on_gpus = device != "cpu" and torch.cuda.is_available()
     store, rank, size = next(rendezvous("env://"))
     distributed.init_process_group(
         # What is no tensor of the network is sent from CPU to CPU.
-        "cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+        "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
         store=PrefixStore("hashsearch", store),
         rank=rank,
         world_size=size,
     )
     processes = Processes(
-        torch.device("cuda", local_rank) if on_gpu else None,
         rank=rank,
         size=size,
         local_rank=local_rank,
@@ -223,8 +213,8 @@ def torchrun_processes(device: str) -> Iterator[Processes]:
         if not _of_another(error):
             raise
         raise TrainingError(
-            f"another process of this training has ended ({first_line(error)}); the same command "
-            "goes on from the last epoch"
+            "another process of this training has ended; the same command goes on after the last "
+            "epoch that was done"
         ) from error
     distributed.destroy_process_group()
 

@@ -185,7 +185,7 @@ class _Run:
         self.preprocessing = preprocessing
         self.weights = plan.all_weights
         self.digests = train_set.digests
-        self.device = _device(plan.device)
+        self.device = _device(plan.device, processes)
         self.rule = plan.rule
         self.facts, self.validation_facts = train_set.facts, validation_set.facts
         self.rule.check(self.facts, "the set of training images")
@@ -653,12 +653,22 @@ def _moving_average(average: Tensor, value: Tensor, updates: Tensor | int) -> Te
     return average.lerp(value, 1 - decay)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, processes: Processes) -> torch.device:
+    """Where this process trains: each of a machine has a GPU of its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("no CUDA device is available; train with --device cpu")
-    return torch.device(name)
+    if name == "cpu" or processes.size == 1:
+        return torch.device(name)
+    if processes.local_size > torch.cuda.device_count():
+        raise TrainingError(
+            f"{processes.local_size} processes need as many GPUs, and this machine has "
+            f"{torch.cuda.device_count()}; start fewer with --nproc-per-node, or train with "
+            "--device cpu"
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device(name, processes.local_rank)
 
 
 def _identity(
