@@ -232,36 +232,36 @@ def train(
         from hashsearch.training.plan import plan_for, plan_for_photos
         from hashsearch.training.run import train_encoder, train_on_photos
 
-    photos = data != _FASHION_MNIST
-    if photos:
-        refuse(given(data_dir=data_dir, download=download, part=part), "for photos")
-    else:
-        alone = given(source=source, columns=columns, image_size=image_size, workers=workers)
-        refuse(alone, f"for {_FASHION_MNIST}")
-    terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
-    values = _values(constants, "--constant takes NAME")
-    options: dict[str, Any] = {
-        "n_bits": bits,
-        "seed": seed,
-        **({"weights": terms} if terms else {}),
-        **({"constants": values} if values else {}),
-        **given(
-            backbone=backbone,
-            backbone_weights=backbone_weights,
-            fine_bits=fine_bits,
-            epochs=epochs,
-            settle_epochs=settle_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            device=device,
-            precision=precision,
-            neighbours=neighbours,
-            backbone_rate=backbone_rate,
-            freeze_epochs=freeze_epochs,
-            accumulate=accumulate,
-        ),
-    }
     with _together(device) as processes:
+        photos = data != _FASHION_MNIST
+        if photos:
+            refuse(given(data_dir=data_dir, download=download, part=part), "for photos")
+        else:
+            alone = given(source=source, columns=columns, image_size=image_size, workers=workers)
+            refuse(alone, f"for {_FASHION_MNIST}")
+        terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
+        values = _values(constants, "--constant takes NAME")
+        options: dict[str, Any] = {
+            "n_bits": bits,
+            "seed": seed,
+            **({"weights": terms} if terms else {}),
+            **({"constants": values} if values else {}),
+            **given(
+                backbone=backbone,
+                backbone_weights=backbone_weights,
+                fine_bits=fine_bits,
+                epochs=epochs,
+                settle_epochs=settle_epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                device=device,
+                precision=precision,
+                neighbours=neighbours,
+                backbone_rate=backbone_rate,
+                freeze_epochs=freeze_epochs,
+                accumulate=accumulate,
+            ),
+        }
         if photos:
             photo_plan = plan_for_photos(objective, **options)
             catalogue = open_items(Path(data), source, columns)

@@ -32,6 +32,9 @@ __all__ = ["ALONE", "Processes", "torchrun_processes"]
 
 _T = TypeVar("_T")
 
+# What torchrun tells a process in its environment.
+_TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
 
 class Processes:
     """Those that train together, as one of them sees them; alone unless told otherwise.
@@ -187,10 +190,10 @@ def torchrun_processes(device: str) -> Iterator[Processes]:
     Raises:
         TrainingError: another process has ended.
     """
-    if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    told = {name: int(os.environ[name]) for name in _TOLD if name in os.environ}
+    if len(told) < len(_TOLD) or told["WORLD_SIZE"] == 1:
         yield ALONE
         return
-    local_rank, local_size = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     on_gpus = device != "cpu" and torch.cuda.is_available()
     store, rank, size = next(rendezvous("env://"))
     distributed.init_process_group(
@@ -203,8 +206,8 @@ def torchrun_processes(device: str) -> Iterator[Processes]:
     processes = Processes(
         rank=rank,
         size=size,
-        local_rank=local_rank,
-        local_size=local_size,
+        local_rank=told["LOCAL_RANK"],
+        local_size=told["LOCAL_WORLD_SIZE"],
         store=store,
     )
     try:
