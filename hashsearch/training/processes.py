@@ -168,7 +168,7 @@ class Processes:
         if self._store is None:
             return True
         try:
-            return bool(self._store.add("hashsearch/told", 1) == 1)
+            return bool(self._store.add("told", 1) == 1)
         except distributed.DistError:  # whoever kept the store has ended
             return self.is_first
 
@@ -196,10 +196,12 @@ def torchrun_processes(device: str) -> Iterator[Processes]:
         return
     on_gpus = device != "cpu" and torch.cuda.is_available()
     store, rank, size = next(rendezvous("env://"))
+    # Torchrun may keep it when it starts them again, and the old ones' addresses with it.
+    store = PrefixStore(f"hashsearch/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     distributed.init_process_group(
         # What is no tensor of the network is sent from CPU to CPU.
         "cpu:gloo,cuda:nccl" if on_gpus else "gloo",
-        store=PrefixStore("hashsearch", store),
+        store=PrefixStore("group", store),
         rank=rank,
         world_size=size,
     )

@@ -76,7 +76,7 @@ def by_two(photos: Path) -> list[dict[str, Recorded]]:
     """What each of two processes has recorded of each plan."""
     out = photos.parent / "recorded"
     script = Path(__file__).with_name("recorded.py")
-    subprocess.run([*TORCHRUN, script, photos, out], check=True, env=environment())
+    subprocess.run([*TORCHRUN, script, photos, out], check=True, env=environment(), timeout=600)
     each = [torch.load(f"{out}.{rank}", weights_only=True) for rank in range(2)]
     return [{name: Recorded(**some) for name, some in all_.items()} for all_ in each]
 
