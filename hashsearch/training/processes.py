@@ -18,8 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, distributed
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
 
 from hashsearch.errors import TrainingError
 
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import nn
+    from torch.distributed.distributed_c10d import Store
 
 __all__ = ["ALONE", "Processes", "torchrun_processes"]
 
@@ -194,6 +193,10 @@ def torchrun_processes(device: str) -> Iterator[Processes]:
     if len(told) < len(_TOLD) or told["WORLD_SIZE"] == 1:
         yield ALONE
         return
+    # Imported here: one process trains with a torch that was built without them.
+    from torch.distributed.distributed_c10d import PrefixStore  # noqa: PLC0415
+    from torch.distributed.rendezvous import rendezvous  # noqa: PLC0415
+
     on_gpus = device != "cpu" and torch.cuda.is_available()
     store, rank, size = next(rendezvous("env://"))
     # Torchrun may keep it when it starts them again, and the old ones' addresses with it.

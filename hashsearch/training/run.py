@@ -287,12 +287,12 @@ class _Run:
         try:
             yield
         except Diverged as error:
-            if (best := error.kept) is None:
+            if (trained := error.kept) is None:
                 raise
-            epoch = best.best.epoch
+            epoch = trained.best.epoch
             kept = self.out.with_name(f"{self.out.stem}.epoch-{epoch}{self.out.suffix}")
-            record = self._record(plan, best, train_set, kept.stem)
-            self.processes.of_first(lambda: export(best.network, record, kept, self.lists))
+            record = self._record(plan, trained, train_set, kept.stem)
+            self.processes.of_first(lambda: export(trained.network, record, kept, self.lists))
             raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
 
     def _written(
