@@ -190,7 +190,7 @@ def serve(
 def _with_ray(*, replicas: int, deadline: float, partial_ok: bool) -> Callable[[Path], Gallery]:
     """What opens a gallery in shards with processes of the Ray cluster that it joins."""
     with extra("ray"):
+        from hashsearch.cluster.connection import join_cluster
         from hashsearch.cluster.search import RayGallery
-        from hashsearch.cluster.session import join_cluster
     join_cluster()
     return partial(RayGallery.open, replicas=replicas, deadline=deadline, partial_ok=partial_ok)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from hashsearch.cli.common import (
 from hashsearch.errors import DatasetMissing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from hashsearch.datasets.image_set import ImageSet
+    from hashsearch.training.processes import Processes
     from hashsearch.training.run import Trained
 
 __all__ = ["train"]
@@ -86,8 +88,8 @@ _TOLD = 20  # images that could not be read, told one by one
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="For photos: processes that read them; 0: none beside the trainer [default: as many as "
-    "cores].",
+    help="For photos: processes that read them, for each that trains; 0: none beside it [default: "
+    "as many as cores, shared].",
 )
 @click.option("--objective", default="adversarial", show_default=True)
 @click.option(
@@ -157,7 +159,11 @@ _TOLD = 20  # images that could not be read, told one by one
     help="Further epochs, at a lower rate, which draw neighbours closer together.",
 )
 @click.option(
-    "--batch-size", type=int, default=256, show_default=True, help="For photos 64 unless told."
+    "--batch-size",
+    type=int,
+    default=256,
+    show_default=True,
+    help="Of all processes together; for photos 64 unless told.",
 )
 @click.option(
     "--accumulate",
@@ -212,12 +218,13 @@ def train(
     """Train an encoder and write it as one .onnx file.
 
     A stopped run goes on from its last epoch when the same command is given again; until
-    it is done its state lies beside the file in OUT.checkpoint. What is fitted, not trained
-    (lsh, itq and semantic-hashing), starts over; it takes --bits and --seed, and the last one
-    --epochs, --batch-size and --learning-rate, each with a default of its own; and it takes no
-    photos.
+    it is done its state lies beside the file in OUT.checkpoint. `torchrun --nproc-per-node N
+    -m hashsearch train` trains the same with N processes, each on a GPU of its own where there
+    are GPUs; they go on from what another number of them did. What is fitted, not trained
+    (lsh, itq and semantic-hashing), starts over and takes one process; it takes --bits and --seed,
+    and the last one --epochs, --batch-size and --learning-rate, each with a default of its own; and
+    it takes no photos.
     """
-    from hashsearch import console
     from hashsearch.gallery.threads import usable_cores
 
     with extra("train"):
@@ -225,68 +232,100 @@ def train(
         from hashsearch.training.plan import plan_for, plan_for_photos
         from hashsearch.training.run import train_encoder, train_on_photos
 
-    photos = data != _FASHION_MNIST
-    if photos:
-        refuse(given(data_dir=data_dir, download=download, part=part), "for photos")
-    else:
-        alone = given(source=source, columns=columns, image_size=image_size, workers=workers)
-        refuse(alone, f"for {_FASHION_MNIST}")
-    terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
-    values = _values(constants, "--constant takes NAME")
-    options: dict[str, Any] = {
-        "n_bits": bits,
-        "seed": seed,
-        **({"weights": terms} if terms else {}),
-        **({"constants": values} if values else {}),
-        **given(
-            backbone=backbone,
-            backbone_weights=backbone_weights,
-            fine_bits=fine_bits,
-            epochs=epochs,
-            settle_epochs=settle_epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            device=device,
-            precision=precision,
-            neighbours=neighbours,
-            backbone_rate=backbone_rate,
-            freeze_epochs=freeze_epochs,
-            accumulate=accumulate,
-        ),
-    }
-    if photos:
-        photo_plan = plan_for_photos(objective, **options)
-        catalogue = open_items(Path(data), source, columns)
-        # Before hours of training: what was taken for what may not be what was meant.
-        tell_notes(catalogue)
-        with console.training(photo_plan.total_epochs) as display:
-            trained = train_on_photos(
-                photo_plan,
-                catalogue,
-                out,
-                image_size=image_size,
-                reading=Reading(workers=usable_cores() if workers is None else workers),
-                fresh=fresh,
-                on_step=display.step,
-                on_epoch=display.epoch,
-            )
-    else:
-        plan = plan_for(objective, **options)
-        images = _fashion_mnist(data_dir, download=download)
-        with console.training(plan.total_epochs) as display:
-            trained = train_encoder(
-                plan,
-                images,
-                out,
-                dataset=data,
-                part=part,
-                fresh=fresh,
-                on_step=display.step,
-                on_epoch=display.epoch,
-            )
-    roles = [part for column in columns for part in ("--column", column)]
-    kind = ["--source", source] if source else []
-    _tell(trained, [data, *kind, *roles] if photos else [])
+    with _together(device) as processes:
+        photos = data != _FASHION_MNIST
+        if photos:
+            refuse(given(data_dir=data_dir, download=download, part=part), "for photos")
+        else:
+            alone = given(source=source, columns=columns, image_size=image_size, workers=workers)
+            refuse(alone, f"for {_FASHION_MNIST}")
+        terms = {**_values(weights, "--weight takes TERM"), **dict.fromkeys(without, 0.0)}
+        values = _values(constants, "--constant takes NAME")
+        options: dict[str, Any] = {
+            "n_bits": bits,
+            "seed": seed,
+            **({"weights": terms} if terms else {}),
+            **({"constants": values} if values else {}),
+            **given(
+                backbone=backbone,
+                backbone_weights=backbone_weights,
+                fine_bits=fine_bits,
+                epochs=epochs,
+                settle_epochs=settle_epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                device=device,
+                precision=precision,
+                neighbours=neighbours,
+                backbone_rate=backbone_rate,
+                freeze_epochs=freeze_epochs,
+                accumulate=accumulate,
+            ),
+        }
+        if photos:
+            photo_plan = plan_for_photos(objective, **options)
+            catalogue = open_items(Path(data), source, columns)
+            if processes.is_first:
+                # Before hours of training: what was taken for what may not be what was meant.
+                tell_notes(catalogue)
+            if workers is None:
+                workers = max(usable_cores() // processes.local_size, 1)
+            with _shown(photo_plan.total_epochs, processes) as reports:
+                trained = train_on_photos(
+                    photo_plan,
+                    catalogue,
+                    out,
+                    image_size=image_size,
+                    reading=Reading(workers=workers),
+                    processes=processes,
+                    fresh=fresh,
+                    **reports,
+                )
+        else:
+            plan = plan_for(objective, **options)
+            with processes.one_before_others():  # it may download them
+                images = _fashion_mnist(data_dir, download=download)
+            with _shown(plan.total_epochs, processes) as reports:
+                trained = train_encoder(
+                    plan,
+                    images,
+                    out,
+                    dataset=data,
+                    part=part,
+                    processes=processes,
+                    fresh=fresh,
+                    **reports,
+                )
+        if processes.is_first:
+            roles = [part for column in columns for part in ("--column", column)]
+            kind = ["--source", source] if source else []
+            _tell(trained, [data, *kind, *roles] if photos else [])
+
+
+@contextmanager
+def _together(device: str) -> Iterator[Processes]:
+    """The processes that train; where they fail, the first of them that does says why."""
+    from hashsearch.training.processes import torchrun_processes
+
+    with torchrun_processes(device) as processes:
+        try:
+            yield processes
+        except BaseException:
+            if processes.tells():
+                raise
+            raise click.exceptions.Exit(1) from None
+
+
+@contextmanager
+def _shown(epochs: int, processes: Processes) -> Iterator[dict[str, Any]]:
+    """What a training calls to be shown, of which there is one."""
+    from hashsearch import console
+
+    if not processes.is_first:
+        yield {}
+        return
+    with console.training(epochs) as display:
+        yield {"on_step": display.step, "on_epoch": display.epoch}
 
 
 def _fashion_mnist(data_dir: Path | None, *, download: bool) -> ImageSet:

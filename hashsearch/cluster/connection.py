@@ -17,7 +17,7 @@ from hashsearch.errors import ClusterError, first_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LOCAL", "connected"]
+__all__ = ["LOCAL", "connected", "join_cluster"]
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine, and ends with its use."""
@@ -47,20 +47,7 @@ def connected(address: str = LOCAL) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    _check_head(address)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's own, of what it will do otherwise one day
-            ray.init(
-                address=address,
-                include_dashboard=False if address == LOCAL else None,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
-    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(
-            f"no Ray cluster at {address} ({first_line(error)}); start one with `ray start --head`"
-        ) from error
+    join_cluster(address)
     try:
         with redirect_stdout(sys.stderr):
             yield
@@ -68,15 +55,43 @@ def connected(address: str = LOCAL) -> Iterator[None]:
         ray.shutdown()
 
 
-def _check_head(address: str) -> None:
-    """See that somebody listens at a ``host:port``."""
-    host, colon, port = address.rpartition(":")
-    if not colon:
+def join_cluster(address: str | None = None) -> None:
+    """Join a Ray cluster for as long as this process lives, unless it is in one already.
+
+    Args:
+        address: as for :func:`connected`; None: that of ``RAY_ADDRESS``, else of the cluster that
+            runs on this machine, else one of this machine alone is started.
+
+    Raises:
+        ClusterError: as of :func:`connected`.
+    """
+    if ray.is_initialized():
         return
+    address = address or os.environ.get("RAY_ADDRESS") or None
     try:
-        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
-    except (OSError, ValueError, OverflowError) as error:
+        _check_head(address or "")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray's own, of what it will do otherwise one day
+            ray.init(
+                address=address,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise ClusterError(
-            f"no Ray cluster at {address} ({first_line(error)}); give the host:port that "
-            "`ray start --head` says on its head"
+            f"no Ray cluster at {address or 'this machine'} ({first_line(error)}); start one with "
+            "`ray start --head`, name the host:port that it says, or set the RAY_AUTH_MODE that it "
+            "has"
         ) from error
+
+
+def _check_head(address: str) -> None:
+    """See that somebody listens at a ``host:port``.
+
+    Raises:
+        OSError, OverflowError: nobody does, or it is none.
+    """
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and "/" not in host:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.cluster_utils import Cluster
 
-from hashsearch.cluster.session import join_cluster
+from hashsearch.cluster.connection import join_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

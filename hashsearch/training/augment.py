@@ -1,4 +1,9 @@
-"""Random views of images, made a batch at a time."""
+"""Random views of images, made a batch at a time.
+
+Where several processes make those of one batch, each draws for all of it, and ``among`` says which
+its images are: ``(first, total)``, those from ``first`` on of ``total``. So a view is the same
+whoever makes it.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +17,11 @@ from torch.nn import functional
 __all__ = ["erase", "flip", "warp"]
 
 
-def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+def flip(
+    images: Tensor, generator: torch.Generator, *, among: tuple[int, int] | None = None
+) -> Tensor:
     """Mirror each image left to right with probability 1/2. float ``(n, c, h, w)``."""
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    mirrored = _uniform(1, len(images), generator, among)[0] < 0.5
     return torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
@@ -29,6 +36,7 @@ def warp(
     shift: float = 1.4,
     brightness: float = 0.15,
     padding: Literal["zeros", "border"] = "zeros",
+    among: tuple[int, int] | None = None,
 ) -> Tensor:
     """A random affine view of each image, and a random brightness.
 
@@ -44,12 +52,13 @@ def warp(
         brightness: at most, as a share.
         padding: what lies around an image: ``zeros``, for an item on black, or its ``border``,
             drawn out, for a photo.
+        among: which these images are of those of a batch; all of them unless told.
 
     Returns:
         float ``(n, c, h, w)``, bilinear.
     """
     n, _, height, width = images.shape
-    draw = torch.rand(7, n, generator=generator)
+    draw = _uniform(7, n, generator, among)
     strength = draw[0] if graded else 1.0
     turn, size, slant, right, down, light = (2 * draw[1:] - 1) * strength
     angle = turn * math.radians(rotation)
@@ -70,7 +79,13 @@ def warp(
     return warped * gain.to(images.device)[:, None, None, None]
 
 
-def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.5) -> Tensor:
+def erase(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    probability: float = 0.5,
+    among: tuple[int, int] | None = None,
+) -> Tensor:
     """Black out one random rectangle in some of the images.
 
     Zhong, Zheng, Kang, Li and Yang, "Random Erasing Data Augmentation", AAAI 2020.
@@ -79,12 +94,13 @@ def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.
         images: float ``(n, c, h, w)``.
         generator: where the randomness comes from (on the CPU).
         probability: that an image is touched.
+        among: which these images are of those of a batch; all of them unless told.
 
     Returns:
         float ``(n, c, h, w)``; a rectangle covers 1/16 to 1/4 of an image.
     """
     n, _, height, width = images.shape
-    draw = torch.rand(5, n, generator=generator)
+    draw = _uniform(5, n, generator, among)
     tall = (0.25 + 0.25 * draw[0]) * height
     wide = (0.25 + 0.25 * draw[1]) * width
     top = draw[2] * (height - tall)
@@ -99,3 +115,11 @@ def erase(images: Tensor, generator: torch.Generator, *, probability: float = 0.
         & (draw[4] < probability)[:, None, None]
     )
     return images.masked_fill(inside[:, None].to(images.device), 0.0)
+
+
+def _uniform(
+    rows: int, n: int, generator: torch.Generator, among: tuple[int, int] | None
+) -> Tensor:
+    """Numbers from 0 to 1, ``(rows, n)``."""
+    first, total = among or (0, n)
+    return torch.rand(rows, total, generator=generator)[:, first : first + n]

@@ -41,13 +41,15 @@ def write(path: Path, state: dict[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read(path: Path, identity: str, device: torch.device) -> dict[str, Any]:
+def read(path: Path, identity: str) -> dict[str, Any]:
     """Read a state; nothing in the file is executed.
 
     Args:
         path: of the checkpoint.
         identity: of the run that wants to go on.
-        device: where its tensors shall be.
+
+    Returns:
+        What :func:`write` was given, its tensors on the CPU.
 
     Raises:
         TrainingError: the file is damaged, or belongs to another run.
@@ -57,7 +59,7 @@ def read(path: Path, identity: str, device: torch.device) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(f"{damaged} is damaged")
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         run = state["version"], state["identity"]
     except Exception as error:  # torch.load meets damaged files with any exception
         raise TrainingError(

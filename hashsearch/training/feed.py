@@ -1,7 +1,8 @@
 """Batches of pixels for the trainer: from memory, or from files that several processes read.
 
 What is read does not depend on who reads it: batches come in the order in which they are asked
-for, whatever the number of processes, and the views of an image are made by the trainer.
+for, whatever the number of processes, and the views of an image are made by the trainer. Where
+several processes train, each asks for its share of a batch.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hashsearch.errors import ArgumentError, ImageError, TrainingError, first_line
+from hashsearch.training.processes import ALONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hashsearch.datasets.training_set import TrainingSet
+    from hashsearch.training.processes import Processes
 
 __all__ = ["Batch", "Feed", "Reading", "feed_of", "readers_watched"]
 
@@ -32,6 +35,7 @@ Rows = npt.NDArray[np.int64]
 _T = TypeVar("_T")
 
 _AT_ONCE = 64  # photos a batch where nothing else says how many
+_SENT = 500  # photos from process to process at once
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,9 @@ class Reading:
     """How photos are read; it changes nothing but time and memory.
 
     Attributes:
-        workers: processes that read; 0: the trainer reads by itself.
-        held_bytes: photos whose pixels all fit into so much memory are read once and kept.
+        workers: processes that read for each that trains; 0: it reads by itself.
+        held_bytes: photos whose pixels all fit into so much memory, of this machine, are read once
+            and kept, by each process that trains.
 
     Raises:
         ArgumentError: a number below 0.
@@ -89,11 +94,12 @@ class Feed(ABC):
             As many batches, without the images that cannot be read.
         """
 
-    def all(self) -> Iterator[Batch]:
-        """All images, in their order."""
-        n = self._n_images()
-        parts = [np.arange(n)[start : start + self.at_once] for start in range(0, n, self.at_once)]
-        return self.batches(parts)
+    def all(self, processes: Processes = ALONE) -> Iterator[Batch]:
+        """All images, in their order; of several processes each gets its share."""
+        rows = np.arange(self._n_images())
+        rows = rows[processes.share(len(rows))]
+        starts = range(0, len(rows), self.at_once)
+        return self.batches([rows[start : start + self.at_once] for start in starts])
 
     @abstractmethod
     def _n_images(self) -> int: ...
@@ -223,6 +229,8 @@ def feed_of(
     device: torch.device,
     reading: Reading,
     skipped: dict[str, str],
+    *,
+    processes: Processes = ALONE,
 ) -> Feed:
     """What gives the pixels of a set.
 
@@ -232,6 +240,7 @@ def feed_of(
         device: where batches shall be.
         reading: how files are read.
         skipped: gets the reason of each image that cannot be read, by its id.
+        processes: that all make this feed; files that are held are read by one of them.
     """
     if images.pixels is not None:
         # Copied: an array read from a file may be read-only, which no tensor can be.
@@ -242,9 +251,12 @@ def feed_of(
     pixels = torch.zeros((len(images), *shape), dtype=torch.uint8)
     readable = np.zeros(len(images), bool)
     reader = _ReadFeed(images, torch.device("cpu"), reading.workers, skipped)
-    for batch in _whole(reader.all()):
+    for batch in _whole(reader.all(processes)):
         pixels[torch.from_numpy(batch.rows)] = batch.pixels
         readable[batch.rows] = True
+    # What a row has in one process is 0 in the others.
+    for some in (*torch.split(pixels, _SENT), torch.from_numpy(readable.view(np.uint8))):
+        processes.sum_([some])
     return _HeldFeed(pixels, readable, device, at_once=_AT_ONCE)
 
 

@@ -18,6 +18,7 @@ from hashsearch.training.export import differing_bits, export, now, package_vers
 from hashsearch.training.feed import Reading
 from hashsearch.training.fitted.fit import fit
 from hashsearch.training.plan import TrainingPlan
+from hashsearch.training.processes import ALONE
 from hashsearch.training.trainer import Diverged, train
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from hashsearch.training.fitted.base import FittedSystem
     from hashsearch.training.fitted.fit import Fitted
     from hashsearch.training.plan import Plan
+    from hashsearch.training.processes import Processes
     from hashsearch.training.reports import EpochReport, StepReport
     from hashsearch.training.trainer import TrainedNetwork
 
@@ -75,6 +77,7 @@ def train_encoder(
     *,
     dataset: str,
     part: str = "all-labels",
+    processes: Processes = ALONE,
     fresh: bool = False,
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -93,6 +96,7 @@ def train_encoder(
         dataset: its name, for the record.
         part: which of the images train and which validate: a key of
             :data:`~hashsearch.datasets.parts.TRAINING_PARTS`.
+        processes: that train together; all call this, and the first alone writes files.
         fresh: start over, whatever checkpoint there is.
         on_step: called after each step.
         on_epoch: called after each epoch.
@@ -101,16 +105,20 @@ def train_encoder(
         Where the encoder is, and what validation says of it.
 
     Raises:
-        ArgumentError: an unknown part, or the folder of ``out`` refuses it.
+        ArgumentError: an unknown part, or the folder of ``out`` refuses it; or several processes
+            for a system that is fitted.
         TrainingError: see :func:`hashsearch.training.trainer.train` and
             :func:`hashsearch.training.fitted.fit.fit`. Where a training has diverged, the best
             epoch before is exported beside ``out``, which the message names.
     """
     if part not in TRAINING_PARTS:
         raise ArgumentError(f"unknown part {part!r}; known: {', '.join(TRAINING_PARTS)}")
-    run = _Run(out, FASHION_MNIST, dataset, part)
-    if fresh:
-        run.checkpoint.unlink(missing_ok=True)
+    if processes.size > 1 and not isinstance(plan, TrainingPlan):
+        raise ArgumentError(
+            f"{plan.objective} is fitted by one process, not by {processes.size}; start it without "
+            "torchrun"
+        )
+    run = _Run(out, FASHION_MNIST, dataset, part, processes=processes, fresh=fresh)
     train_set, validation_set = TRAINING_PARTS[part](images, seed=plan.seed)
     if isinstance(plan, TrainingPlan):
         return run.train(
@@ -135,6 +143,7 @@ def train_on_photos(
     *,
     image_size: int | None = None,
     reading: Reading = _READING,
+    processes: Processes = ALONE,
     fresh: bool = False,
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -152,6 +161,7 @@ def train_on_photos(
         image_size: pixels a side that the network is fed with; None: 224 for a classifier of
             torchvision, 64 for the small backbones.
         reading: how the files are read.
+        processes: that train together; all call this, and the first alone writes files.
         fresh: start over, whatever checkpoint there is.
         on_step: called after each step.
         on_epoch: called after each epoch.
@@ -176,9 +186,9 @@ def train_on_photos(
         catalogue.name,
         parts.part,
         lists=(*parts.train.ids, *parts.validation.ids),
+        processes=processes,
+        fresh=fresh,
     )
-    if fresh:
-        run.checkpoint.unlink(missing_ok=True)
     trained = run.train(
         plan, parts.train, parts.validation, reading, on_step=on_step, on_epoch=on_epoch
     )
@@ -194,6 +204,8 @@ class _Run:
         dataset: their name.
         part: which of them train.
         lists: ids of the images, for the file to list; none where ``part`` tells.
+        processes: that train; the first writes.
+        fresh: start over, whatever checkpoint there is.
 
     Raises:
         ArgumentError: the folder of ``out`` refuses it.
@@ -206,12 +218,18 @@ class _Run:
         dataset: str,
         part: str,
         lists: Sequence[str] = (),
+        *,
+        processes: Processes,
+        fresh: bool,
     ) -> None:
-        check_writable(out)
-        self.lists = lists
+        self.lists, self.processes = lists, processes
         self.started = time.perf_counter()
         self.out, self.preprocessing, self.dataset, self.part = out, preprocessing, dataset, part
         self.checkpoint = out.with_name(f"{out.name}.checkpoint")
+        if processes.is_first:
+            check_writable(out)
+            if fresh:
+                self.checkpoint.unlink(missing_ok=True)
 
     def train(
         self,
@@ -230,13 +248,18 @@ class _Run:
                 validation_set,
                 self.preprocessing,
                 reading=reading,
+                processes=self.processes,
                 checkpoint_path=self.checkpoint,
                 on_step=on_step,
                 on_epoch=on_epoch,
             )
-        made = self._written(plan, trained, train_set, validation_set)
-        self.checkpoint.unlink(missing_ok=True)
-        return replace(made, skipped=trained.skipped)
+
+        def write() -> Trained:
+            made = self._written(plan, trained, train_set, validation_set)
+            self.checkpoint.unlink(missing_ok=True)
+            return replace(made, skipped=trained.skipped)
+
+        return self.processes.of_first(write)
 
     def fit(
         self,
@@ -264,12 +287,12 @@ class _Run:
         try:
             yield
         except Diverged as error:
-            if error.kept is None:
+            if (trained := error.kept) is None:
                 raise
-            epoch = error.kept.best.epoch
+            epoch = trained.best.epoch
             kept = self.out.with_name(f"{self.out.stem}.epoch-{epoch}{self.out.suffix}")
-            record = self._record(plan, error.kept, train_set, kept.stem)
-            export(error.kept.network, record, kept, self.lists)
+            record = self._record(plan, trained, train_set, kept.stem)
+            self.processes.of_first(lambda: export(trained.network, record, kept, self.lists))
             raise TrainingError(f"{error}; epoch {epoch} is in {kept}") from error
 
     def _written(

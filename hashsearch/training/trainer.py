@@ -1,7 +1,8 @@
 """Train a hash network: one trainer for every objective.
 
 Everything random in an epoch comes from the seed and the epoch's number, so a run that
-was stopped and resumed ends where an undisturbed one does.
+was stopped and resumed ends where an undisturbed one does, and several processes train what one
+does, but for rounding. Of a network with dropout they drop other units than one process does.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import json
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -23,16 +25,18 @@ from hashsearch.datasets.neighbours import NeighbourRule
 from hashsearch.errors import ArgumentError, TrainingError
 from hashsearch.images import normalise
 from hashsearch.training import checkpoint
-from hashsearch.training.augment import erase, flip, warp
+from hashsearch.training.batch_norm import spread_batch_norms
 from hashsearch.training.feed import Reading, feed_of, readers_watched
 from hashsearch.training.network import HashNetwork
-from hashsearch.training.objectives import OBJECTIVES, Objective
+from hashsearch.training.objectives import OBJECTIVES, Objective, Outputs
 from hashsearch.training.objectives.instance import instance_discrimination
+from hashsearch.training.processes import ALONE
 from hashsearch.training.reports import EpochReport, StepReport
 from hashsearch.training.validation import validation_map, validation_queries
+from hashsearch.training.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     import numpy.typing as npt
@@ -42,15 +46,16 @@ if TYPE_CHECKING:
     from hashsearch.training.feed import Batch, Feed
     from hashsearch.training.fitted.fit import Fitted
     from hashsearch.training.plan import TrainingPlan
+    from hashsearch.training.processes import Processes
 
 __all__ = ["Diverged", "TrainedNetwork", "train"]
 
 _SAME_ITEM = NeighbourRule("same-item")
 _EMA_DECAY = 0.998
 _SETTLING_RATE = 0.25  # of the plan's learning rate
-_SHIFT = 1.4 / 28  # of a photo's side, as of the images that the views were chosen for
 # By chance alone, one machine must not choose differently on two days.
 _CLEAR_LEAD = 1.2
+_APART = 1_000_003  # a seed from those of other processes
 _READING = Reading()
 
 
@@ -97,6 +102,7 @@ def train(
     preprocessing: Preprocessing,
     *,
     reading: Reading = _READING,
+    processes: Processes = ALONE,
     checkpoint_path: Path | None = None,
     on_step: Callable[[StepReport], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
@@ -110,8 +116,11 @@ def train(
         preprocessing: of the images (their geometry is already right).
         reading: how images are read that do not lie in memory. One that cannot be read is left
             out of its batches.
+        processes: that train together; all call this, and all get the same network. One that can
+            read no image of its share of a batch leaves the batch out for all.
         checkpoint_path: file that holds the state after each epoch. Where it exists and was
-            made with the same plan and images, training goes on from it.
+            made with the same plan and images, by whatever number of processes, training goes on
+            from it. The first process alone reads and writes it.
         on_step: called after each step.
         on_epoch: called after each epoch.
 
@@ -122,7 +131,8 @@ def train(
     Raises:
         Diverged: the loss or the network is not finite.
         DatasetError: the images say nothing that the plan's neighbour rule compares.
-        ArgumentError: types shall be classified, but no image has one.
+        ArgumentError: types shall be classified, but no image has one; or the processes cannot
+            share a batch evenly.
         TrainingError: there are too few images, or too few that can be read; a process that reads
             them has been killed; or the checkpoint is damaged, belongs to another run or cannot
             be written.
@@ -134,18 +144,23 @@ def train(
             f"{f'{plan.accumulate} batches' if several else 'a batch'} of {plan.batch_size}; "
             f"lower --batch-size{' or --accumulate' if several else ''}"
         )
+    if plan.batch_size % processes.size:
+        even = max(plan.batch_size // processes.size, 1) * processes.size
+        raise ArgumentError(
+            f"{processes.size} processes cannot share a batch of {plan.batch_size} evenly; take "
+            f"--batch-size {even}"
+        )
     with readers_watched():
-        run = _Run(plan, train_set, validation_set, preprocessing, reading)
-        if checkpoint_path and checkpoint_path.exists():
-            run.restore(checkpoint_path)
+        run = _Run(plan, train_set, validation_set, preprocessing, reading, processes=processes)
+        if run.restore(checkpoint_path):
             for report in run.history:
                 if on_epoch:
                     on_epoch(report)
         elif plan.precision == "auto":
-            run.precision = run.faster_precision()
+            run.precision = processes.of_all(run.faster_precision())[0]
         while len(run.history) < plan.total_epochs:
             report = run.epoch(on_step)
-            if checkpoint_path:
+            if checkpoint_path and processes.is_first:
                 run.save(checkpoint_path)
             if on_epoch:
                 on_epoch(report)
@@ -162,12 +177,15 @@ class _Run:
         validation_set: TrainingSet,
         preprocessing: Preprocessing,
         reading: Reading,
+        *,
+        processes: Processes,
     ) -> None:
         self.plan = plan
+        self.processes = processes
         self.preprocessing = preprocessing
         self.weights = plan.all_weights
         self.digests = train_set.digests
-        self.device = _device(plan.device)
+        self.device = _device(plan.device, processes)
         self.rule = plan.rule
         self.facts, self.validation_facts = train_set.facts, validation_set.facts
         self.rule.check(self.facts, "the set of training images")
@@ -185,37 +203,47 @@ class _Run:
             torch.use_deterministic_algorithms(mode=True)
             # Nothing here reads memory that it has not written; filling it takes 10 % longer.
             torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # torch's stub lacks it
-        self.network = HashNetwork(
-            plan.backbone,
-            preprocessing.channels,
-            plan.n_bits,
-            plan.fine_bits,
-            lambda n_features: OBJECTIVES[plan.objective].semantic_head(
-                n_features, plan.n_bits, n_classes
-            ),
-            image_size=preprocessing.size,
-            backbone_weights=plan.backbone_weights,
-        )
+        with processes.one_before_others():  # it may download weights
+            self.network = HashNetwork(
+                plan.backbone,
+                preprocessing.channels,
+                plan.n_bits,
+                plan.fine_bits,
+                lambda n_features: OBJECTIVES[plan.objective].semantic_head(
+                    n_features, plan.n_bits, n_classes
+                ),
+                image_size=preprocessing.size,
+                backbone_weights=plan.backbone_weights,
+            )
         # Of a file of weights not where it lies, but what is in it.
         self.plan_record = plan.to_record() | self.network.backbone.weights_record
         self.identity = _identity(self.plan_record, train_set, validation_set, preprocessing)
-        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        if len(set(processes.of_all(self.identity))) > 1:
+            raise TrainingError(
+                "the processes of this training were given different options or images; give all "
+                "of them the same files, times of change included"
+            )
         self.objective: Objective = OBJECTIVES[plan.objective](
             self.network.backbone.n_features,
             plan.n_bits,
             n_classes,
             plan.objective_weights,
             plan.constants,
-        ).to(self.device)
+        )
+        processes.equalise(self.network, self.objective)
+        self.objective.to(self.device)
+        self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
+        # Copied first: what is validated and exported has torch's own layers.
         self.average = AveragedModel(self.network, avg_fn=_moving_average, use_buffers=True)
+        spread_batch_norms(self.network, processes)
         adversary = self.objective.adversary_parameters()
         adversary_ids = {id(parameter) for parameter in adversary}
-        learners = [*self.network.parameters()] + [
+        self.beside = [
             parameter
             for parameter in self.objective.parameters()
             if id(parameter) not in adversary_ids
         ]
-        groups = self._groups(learners)
+        groups = self._groups([*self.network.parameters(), *self.beside])
         self.rates = [rate for rate, _ in groups]
         self.optimiser = torch.optim.AdamW(
             [{"params": parameters} for _, parameters in groups],
@@ -231,12 +259,7 @@ class _Run:
         self.schedule = self._one_cycle(plan.learning_rate, plan.epochs)
         self.skipped: dict[str, str] = {}
         self.images, self.validation = self._feeds(train_set, validation_set, reading)
-        self.warp: dict[str, Any] = {}
-        if preprocessing.kind == "photo":
-            self.warp = {"shift": _SHIFT * preprocessing.size, "padding": "border"}
-        shape = (1, preprocessing.channels, 1, 1)
-        self.mean = torch.tensor(preprocessing.mean, device=self.device).reshape(shape)
-        self.std = torch.tensor(preprocessing.std, device=self.device).reshape(shape)
+        self.views = Views(preprocessing, self.device)
         self.precision = plan.precision
         self.history: list[EpochReport] = []
         self.best_state: dict[str, Tensor] = {}
@@ -256,11 +279,13 @@ class _Run:
         """What gives the pixels of both sets; the memory for those that are held is shared."""
         side = self.preprocessing.size
         image = (self.preprocessing.channels, side, side)
+        reading = replace(reading, held_bytes=reading.held_bytes // self.processes.local_size)
         left = reading.held_bytes - len(train_set) * self.preprocessing.channels * side**2
         rest = replace(reading, held_bytes=left) if left >= 0 else reading
+        of = partial(feed_of, skipped=self.skipped, processes=self.processes)
         return (
-            feed_of(train_set, image, self.device, reading, self.skipped),
-            feed_of(validation_set, image, torch.device("cpu"), rest, self.skipped),
+            of(train_set, image, self.device, reading),
+            of(validation_set, image, torch.device("cpu"), rest),
         )
 
     # --- one epoch ---------------------------------------------------------------------
@@ -272,7 +297,8 @@ class _Run:
             self._settle()
         self.objective.start_epoch(number, self.plan.total_epochs, settling=self.settling)
         generator = torch.Generator().manual_seed(self.plan.seed * 100_003 + number)
-        torch.manual_seed(generator.initial_seed())  # of dropout, which takes no generator
+        # Of dropout, which takes no generator; each process shall drop others.
+        torch.manual_seed(generator.initial_seed() + _APART * self.processes.rank)
         order = self._order(generator)
         self.network.train()
         frozen = number <= self.plan.freeze_epochs
@@ -283,8 +309,12 @@ class _Run:
         accuracies: list[float] = []
         done = 0
         size = self.plan.batch_size
+        own = self.processes.share(size)
         batches = self.images.batches(
-            [order[size * k : size * (k + 1)] for k in range(self.steps * self.plan.accumulate)]
+            [
+                order[size * k : size * (k + 1)][own]
+                for k in range(self.steps * self.plan.accumulate)
+            ]
         )
         for step in range(self.steps):
             terms, accuracy = self._step(itertools.islice(batches, self.plan.accumulate), generator)
@@ -302,6 +332,7 @@ class _Run:
                 accuracies.append(accuracy)
             if on_step:
                 on_step(StepReport(number, step + 1, self.steps, terms, accuracy))
+        self._tell_skipped()
         if not done:
             raise TrainingError(
                 f"of no batch can two images be read ({next(iter(self.skipped.values()))}); mend "
@@ -317,7 +348,7 @@ class _Run:
                 f"the network is not finite after epoch {number}, step {self.steps}"
             )
         figure = validation_map(
-            outputs[0].cpu().numpy() >= 0,
+            outputs[0].numpy() >= 0,
             self.validation_facts[rows],
             self.queries[rows],
             self.rule,
@@ -346,9 +377,15 @@ class _Run:
     ) -> tuple[dict[str, float], float | None]:
         """Learn from these batches; no terms where none of them has two images."""
         self.optimiser.zero_grad()
-        told = [self._backward(batch, generator) for batch in batches if len(batch.rows) > 1]
+        told = []
+        for batch in batches:
+            counts = self.processes.counts(len(batch.rows))
+            if sum(counts) > 1 and min(counts) > 0:
+                told.append(self._backward(batch, counts, generator))
         if not told:
             return {}, None
+        self.processes.sum_gradients(self.network.parameters())
+        self.processes.average_gradients(self.beside)
         if len(told) < self.plan.accumulate:
             # Some batch could not be read: the mean is of those that could.
             for group in self.optimiser.param_groups:
@@ -365,16 +402,22 @@ class _Run:
         return means, sum(accuracies) / len(accuracies) if accuracies else None
 
     def _backward(
-        self, batch: Batch, generator: torch.Generator
+        self, batch: Batch, counts: Sequence[int], generator: torch.Generator
     ) -> tuple[dict[str, float], float | None]:
-        """Gradients of one batch; the adversary takes its step."""
-        labels, neighbours = self._truth(batch.rows)
-        # Flipped before the views part: a mirrored item is another picture of another item.
-        images = flip(batch.pixels.float() / 255, generator)
-        view = self._normalised(erase(warp(images, generator, graded=True, **self.warp), generator))
-        other_view = self._normalised(warp(images, generator, **self.warp))
+        """Gradients of one batch; the adversary takes its step.
+
+        Args:
+            batch: images of this process.
+            counts: how many each process has.
+            generator: in the same state in all.
+        """
+        rows = self.processes.gather(torch.from_numpy(batch.rows), counts).numpy()
+        labels, neighbours = self._truth(rows)
+        before = sum(counts[: self.processes.rank])
+        pixels = self.views.of(batch.pixels, generator, among=(before, len(rows)))
         with self._autocast(self.precision):
-            outputs, fines = self.network.heads(torch.cat([view, other_view]))
+            outputs, fines = self.network.heads(pixels)
+        outputs, fines = self._of_all(outputs, fines, counts)
         labels, neighbours = torch.cat([labels, labels]), neighbours.tile(2, 2)
 
         accuracy = None
@@ -384,6 +427,7 @@ class _Run:
             if loss.requires_grad:
                 self.adversary_optimiser.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's stub lacks it
+                self.processes.average_gradients(self.objective.adversary_parameters())
                 self.adversary_optimiser.step()
             accuracy = float(correct)
 
@@ -393,15 +437,42 @@ class _Run:
         }
         if fines is not None:
             fine, other = torch.tanh(fines).chunk(2)
-            n = len(batch.rows)
+            n = len(rows)
             terms["fine"] = self.weights["fine"] * instance_discrimination(
-                fine, other, neighbours[:n, :n], self.plan.temperature, self._alike(batch.rows)
+                fine, other, neighbours[:n, :n], self.plan.temperature, self._alike(rows)
             )
         loss = torch.stack(list(terms.values())).sum() / self.plan.accumulate
         loss.backward()  # type: ignore[no-untyped-call]  # as above
         return {term: float(value.detach()) for term, value in terms.items()}, accuracy
 
     # --- parts of it -------------------------------------------------------------------
+
+    def _of_all(
+        self, outputs: Outputs, fines: Tensor | None, counts: Sequence[int]
+    ) -> tuple[Outputs, Tensor | None]:
+        """What the network says of the whole batch, of what it says of each process's images."""
+        if self.processes.size == 1:
+            return outputs, fines
+
+        def whole(part: Tensor) -> Tensor:
+            # One view of each image, then another one of each.
+            by_image = part.reshape(2, -1, *part.shape[1:]).transpose(0, 1)
+            return self.processes.gather(by_image, counts).transpose(0, 1).flatten(0, 1)
+
+        pixels = outputs.pixels if self.objective.sees_pixels else None
+        return (
+            Outputs(
+                whole(outputs.semantic),
+                whole(outputs.features),
+                None if pixels is None else whole(pixels),
+            ),
+            None if fines is None else whole(fines),
+        )
+
+    def _tell_skipped(self) -> None:
+        """Let all processes know which images each of them could not read."""
+        for skipped in self.processes.of_all(dict(self.skipped)):
+            self.skipped.update(skipped)
 
     def _order(self, generator: torch.Generator) -> npt.NDArray[np.int64]:
         """The order in which an epoch shows the images: ``int64 (n,)``.
@@ -451,10 +522,6 @@ class _Run:
             pct_start=0.15,
         )
 
-    def _normalised(self, images: Tensor) -> Tensor:
-        """As :func:`hashsearch.images.normalise`, of views that are no bytes any more."""
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-
     def _autocast(self, precision: str) -> AbstractContextManager[Any]:
         if precision == "float32":
             return nullcontext()
@@ -464,8 +531,9 @@ class _Run:
         """bfloat16 where a forward and backward pass is clearly faster with it, else float32."""
         state = {name: value.clone() for name, value in self.network.state_dict().items()}
         side = self.preprocessing.size
-        shape = (self.plan.batch_size, self.preprocessing.channels, side, side)
-        pixels = self._normalised(torch.zeros(shape, device=self.device))
+        n = self.plan.batch_size // self.processes.size
+        shape = (n, self.preprocessing.channels, side, side)
+        pixels = self.views.normalised(torch.zeros(shape, device=self.device))
 
         seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
         for _ in range(4):
@@ -488,26 +556,27 @@ class _Run:
         """What the averaged network says about the validation images that can be read.
 
         Returns:
-            Their rows, ``int64 (n,)``, and a tensor a head.
+            Their rows, ``int64 (n,)``, and a tensor a head, on the CPU.
 
         Raises:
             TrainingError: none can be read.
         """
         self.average.eval()
-        rows, parts = [], []
-        for batch in self.validation.all():
+        own = []
+        for batch in self.validation.all(self.processes):
             if len(batch.rows):
                 pixels = torch.from_numpy(normalise(batch.pixels.numpy(), self.preprocessing))
                 pixels = pixels.to(self.device, memory_format=torch.channels_last)
-                rows.append(batch.rows)
-                parts.append(self.average(pixels))
+                own.append((batch.rows, [heads.float().cpu() for heads in self.average(pixels)]))
+        parts = [part for share in self.processes.of_all(own) for part in share]
+        self._tell_skipped()
         if not parts:
             raise TrainingError(
                 f"no validation image can be read ({next(iter(self.skipped.values()))}); mend the "
                 "files"
             )
-        outputs = tuple(torch.cat(outputs).float() for outputs in zip(*parts, strict=True))
-        return np.concatenate(rows), outputs
+        rows, outputs = zip(*parts, strict=True)
+        return np.concatenate(rows), tuple(torch.cat(heads) for heads in zip(*outputs, strict=True))
 
     # --- what is kept ------------------------------------------------------------------
 
@@ -529,8 +598,13 @@ class _Run:
         }
         checkpoint.write(path, state)
 
-    def restore(self, path: Path) -> None:
-        state = checkpoint.read(path, self.identity, self.device)
+    def restore(self, path: Path | None) -> bool:
+        """Go on from a checkpoint, where there is one."""
+        state = self.processes.of_first(
+            lambda: checkpoint.read(path, self.identity) if path and path.exists() else None
+        )
+        if state is None:
+            return False
         self.history = [EpochReport(**report) for report in json.loads(state["history"])]
         if len(self.history) > self.plan.epochs:
             self._settle()
@@ -545,6 +619,7 @@ class _Run:
         self.best_state = state["best_state"]
         # In place: the feeds write there.
         self.skipped.update(json.loads(state.get("skipped", "{}")))
+        return True
 
     def _diverged(self, what: str) -> Diverged:
         mend = "lower --learning-rate"
@@ -553,7 +628,7 @@ class _Run:
         return Diverged(f"{what}; {mend}, and start over with --fresh", self.result())
 
     def result(self) -> TrainedNetwork:
-        network = self.network.cpu()
+        network = cast("HashNetwork", self.average.module).cpu()
         network.load_state_dict(self.best_state)
         return TrainedNetwork(
             network=network.eval(),
@@ -564,6 +639,7 @@ class _Run:
                 "device": self.device.type,
                 "precision": self.precision,
                 "threads": torch.get_num_threads(),
+                **({"processes": self.processes.size} if self.processes.size > 1 else {}),
                 "train_images": len(self.facts),
                 "validation_images": len(self.validation_facts),
                 **{f"train_{name}": value for name, value in self.digests.items()},
@@ -581,12 +657,22 @@ def _moving_average(average: Tensor, value: Tensor, updates: Tensor | int) -> Te
     return average.lerp(value, 1 - decay)
 
 
-def _device(name: str) -> torch.device:
+def _device(name: str, processes: Processes) -> torch.device:
+    """Where this process trains: each of a machine has a GPU of its own."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("no CUDA device is available; train with --device cpu")
-    return torch.device(name)
+    if name == "cpu" or processes.size == 1:
+        return torch.device(name)
+    if processes.local_size > torch.cuda.device_count():
+        raise TrainingError(
+            f"{processes.local_size} processes need as many GPUs, and this machine has "
+            f"{torch.cuda.device_count()}; start fewer with --nproc-per-node, or train with "
+            "--device cpu"
+        )
+    torch.cuda.set_device(processes.local_rank)
+    return torch.device(name, processes.local_rank)
 
 
 def _identity(

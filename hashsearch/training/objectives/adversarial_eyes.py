@@ -30,6 +30,7 @@ class AdversarialEyes(Adversarial):
     """
 
     name = "adversarial-eyes"
+    sees_pixels = True
     default_constants = {**Adversarial.default_constants, "pace": 1.0}  # noqa: RUF012 - read only
 
     def build(self, n_features: int, n_bits: int, n_classes: int) -> None:

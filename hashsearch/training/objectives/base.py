@@ -63,6 +63,8 @@ class Objective(nn.Module, ABC):
     """Whether a term looks at who is whose neighbour; else classes alone are learnt from."""
     several_classes: ClassVar[bool] = True
     """Whether an image may be of several classes at once."""
+    sees_pixels: ClassVar[bool] = False
+    """Whether it asks what the network saw; several processes send it to each other only then."""
 
     def __init__(
         self,

@@ -7,14 +7,14 @@ import pytest
 from hashsearch.errors import ClusterError
 
 pytest.importorskip("ray")
-from hashsearch.cluster.session import join_cluster
+from hashsearch.cluster.connection import join_cluster
 
 
 def test_a_cluster_that_is_not_there_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    message = rf"cannot join the Ray cluster at {address}: .*refused; start one with `ray start"
+    message = rf"no Ray cluster at {address} \(.*refused\); start one with `ray start"
     with pytest.raises(ClusterError, match=message):
         join_cluster(address)
     monkeypatch.setenv("RAY_ADDRESS", address)
