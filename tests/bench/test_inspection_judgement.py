@@ -72,6 +72,13 @@ def test_nothing_is_judged_without_types_or_of_few_items() -> None:
     assert judged(gallery_of(bits[:19], ["a"] * 19)).startswith("Fewer than 20 items prove nothing")
 
 
+def test_of_one_type_every_order_is_right_and_proves_nothing() -> None:
+    bits = np.random.default_rng(0).random((200, 32)) < 0.5
+    told = verdict(inspect_gallery(gallery_of(bits, ["coat"] * 200)))
+    assert "cannot be told where all items are of one type" in told.judgement
+    assert not any("chance" in finding for finding in told.findings)
+
+
 def test_a_larger_radius_is_advised_only_where_it_would_help() -> None:
     by_chance = types_of(6, 60, flipped=0.5)
     far = types_of(6, 60, flipped=0.12)

@@ -4,8 +4,8 @@ Judged is the ranking, by the low end of the 95 % interval of its mAP, so that f
 little. Average precision is the mean, over the neighbours of a query, of the share of neighbours
 among all that rank as high:
 
-- *Good*: 0.9 or more. Down to a neighbour, at most one in ten is a stranger.
-- *Fair*: 0.5 or more. There are no more strangers than neighbours.
+- *Good*: 0.9 or more. Down to a neighbour, at most one in ten is a stranger, on average.
+- *Fair*: 0.5 or more. Down to a neighbour, there are no more strangers than neighbours.
 - *Poor*: less, but above a random order.
 - *No better than chance*: the interval reaches down to a random order.
 
@@ -41,6 +41,11 @@ def judgement_of(inspection: Inspection) -> str:
     if types is None:
         return (
             "How good these codes are cannot be told without five items of a type: what follows "
+            "is of the codes alone."
+        )
+    if types.largest == 1:
+        return (
+            "How good these codes are cannot be told where all items are of one type: what follows "
             "is of the codes alone."
         )
     ranking, chance = types.quality["map"], types.chance

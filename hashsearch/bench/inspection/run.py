@@ -52,8 +52,11 @@ class OfTypes:
 
     @property
     def is_chance(self) -> bool:
-        """Whether the 95 % interval of mAP reaches down to that of a random order."""
-        return bool(self.quality["map"]["low"] <= self.chance)
+        """Whether the 95 % interval of mAP reaches down to that of a random order.
+
+        Not where all items are of one type: then every order is right.
+        """
+        return bool(self.largest < 1 and self.quality["map"]["low"] <= self.chance)
 
 
 @dataclass(frozen=True, eq=False)
