@@ -49,6 +49,7 @@ def test_a_shop_is_inspected_with_its_pictures(shop: Path, run: Any) -> None:
     done = run("inspect", "shop", "--out", "report")
     assert done.status == 0
     assert "Codes of shop: 16 items" in done.out
+    assert "Fewer than 20 items prove nothing of their codes." in done.out
     assert re.search(r"│ mAP, by distance +│ [01]\.\d", done.out)
     assert done.err.splitlines()[-1].startswith("Wrote report/inspect.html, report/inspect-map.png")
     page = Path("report/inspect.html").read_text()
@@ -84,6 +85,7 @@ def test_one_document_holds_all_figures(run: Any) -> None:
     }
     assert document["gallery"]["items"] == 120
     figures = {figure["name"]: figure for figure in document["figures"]}
+    assert document["judgement"].startswith("Good codes")
     assert figures["recall_within"]["value"] == document["quality"]["recall_within"]["value"]
     assert len(document["ones"]) == 24
     assert len(document["worst"]) == len(document["best"]) == 4

@@ -40,7 +40,16 @@ _BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK = (
 )
 COLOURS = (_BLUE, _ORANGE, _GREEN, _PINK, _SKY, _RED, _BLACK)
 _SIZE = (7.2, 5.0)  # inches
-_OPERATIONS = {"nearest": "best 10", "within": "whole ball", "size": "size of the ball"}
+_OPERATIONS = {
+    "nearest": ("best 10", _BLUE, "o"),
+    "within": ("whole ball", _SKY, "s"),
+    "size": ("size of the ball", _BLACK, "P"),
+}
+# At a single scale there are no lines to tell them apart.
+_OF_CODES: dict[str, dict[str, Any]] = {
+    "learned": {"linestyle": "-"},
+    "uniform": {"linestyle": "--", "markerfacecolor": "white"},
+}
 _HEAD = 0.6  # inches for the title of panels
 _WIDE_SIZE = (11.0, 6.0)
 PLOT_NAMES = ("precision-recall.png", "radius.png", "pairs.png", "latency.png", "peers.png")
@@ -158,28 +167,33 @@ def _latency(result: dict[str, Any]) -> bytes:
         "Latency against gallery size",
         f"single queries, radius {settings['radius']}, 1 thread, {result['machine']['cpu']}",
     )
-    # The gallery at hand is no scale: it holds the queries, and lies between the others.
+    at_hand = [entry for entry in result["latency"] if entry["scale"] == "gallery"]
     at_scales = [entry for entry in result["latency"] if entry["scale"] != "gallery"]
     series: dict[str, list[tuple[int, float]]] = {}
-    for entry in at_scales or result["latency"]:
+    styles: dict[str, dict[str, Any]] = {}
+    for entry in at_scales or at_hand:
         for operation in entry["operations"]:
-            what = _OPERATIONS[operation["operation"]]
+            what, colour, marker = _OPERATIONS[operation["operation"]]
             name = f"hashsearch, {what}, {entry['codes']} codes"
             series.setdefault(name, []).append((entry["items"], operation["p50_us"]))
+            styles[name] = {"color": colour, "marker": marker, **_OF_CODES[entry["codes"]]}
     for entry in result["peers"]:
         for system in entry["systems"]:
             if entry["codes"] != "learned" or system["task"] != "ball" or system["skipped"]:
                 continue
             if system["exact"] and system["name"].startswith("FAISS"):
-                name = system["name"].partition("(")[0].replace("IndexBinary", "")
-                point = (entry["items"], system["p50_us"])
-                series.setdefault(f"{name}, whole ball, learned codes", []).append(point)
-    styles = [(_BLUE, "o-"), (_SKY, "s-"), (_BLACK, "P-")]
-    styles += [(_BLUE, "o--"), (_SKY, "s--"), (_BLACK, "P--")]
-    styles += [(_GREEN, "^:"), (_RED, "v:"), (_ORANGE, "D:")]
-    for (name, points), (colour, style) in zip(series.items(), cycle(styles)):
+                index = system["name"].partition("(")[0].replace("IndexBinary", "")
+                name = f"{index}, whole ball, learned codes"
+                series.setdefault(name, []).append((entry["items"], system["p50_us"]))
+    peers = cycle(((_GREEN, "^"), (_RED, "v"), (_ORANGE, "D")))
+    for name, points in series.items():
+        if name not in styles:
+            colour, marker = next(peers)
+            styles[name] = {"color": colour, "marker": marker, "linestyle": ":"}
         sizes, times = zip(*sorted(points), strict=True)
-        axes.plot(sizes, times, style, color=colour, markersize=6, label=name)
+        axes.plot(sizes, times, markersize=6, label=name, **styles[name])
+    if at_scales:
+        _mark_at_hand(axes, at_hand)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("items in the gallery")
@@ -189,8 +203,24 @@ def _latency(result: dict[str, Any]) -> bytes:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(LogLocator(subs=range(2, 10)))
         axis.set_minor_formatter(NullFormatter())
+    low, high = axes.get_ylim()
+    if high < 30 * low:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # a power of ten or two: too few
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return png_of(figure)
+
+
+def _mark_at_hand(axes: Axes, entries: list[dict[str, Any]]) -> None:
+    """Crosses, in the colours of the operations, for the gallery itself.
+
+    It is no scale, and on no line: it holds the queries, and lies between the others.
+    """
+    for entry in entries:
+        for operation in entry["operations"]:
+            _, colour, _ = _OPERATIONS[operation["operation"]]
+            axes.plot([entry["items"]], [operation["p50_us"]], "x", color=colour, markersize=10)
+        name = f"hashsearch, the gallery at hand, {entry['codes']} codes"
+        axes.plot([], [], "x", color="#666666", markersize=10, label=name)
 
 
 def _peers(result: dict[str, Any]) -> bytes:

@@ -73,8 +73,8 @@ def inspect(
     if as_json:
         print_json(document(found))
     else:
-        table, findings = verdict(found)
+        table, judgement, findings = verdict(found)
         console.print_table(table.title, table.columns, table.rows, table.note, n_text=table.n_text)
-        for line in (*(f"! {finding}" for finding in findings), *found.notes):
+        for line in (judgement, *(f"! {finding}" for finding in findings), *found.notes):
             click.echo(console.printable(line))
     click.echo(console.printable(f"Wrote {', '.join(map(str, written))}"), err=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from hashsearch.bench.inspection.findings import Figure, figures_of
-from hashsearch.bench.inspection.report import document, verdict, write_report
+from hashsearch.bench.inspection.report import Verdict, document, verdict, write_report
 from hashsearch.bench.inspection.run import Inspection, inspect_gallery
 
 __all__ = [
     "Figure",
     "Inspection",
+    "Verdict",
     "document",
     "figures_of",
     "inspect_gallery",

@@ -39,14 +39,14 @@ if TYPE_CHECKING:
     from hashsearch.bench.inspection.run import Inspection, OfTypes
     from hashsearch.metrics import DistanceHistogram
 
-__all__ = ["FEWEST_ITEMS", "Figure", "counted", "figures_of"]
+__all__ = ["FEWEST_ITEMS", "ONE_IN_TEN", "Figure", "counted", "figures_of", "percent", "strangers"]
 
 FEWEST_ITEMS = 20
 """Fewer have no findings."""
 
+ONE_IN_TEN = 0.1
 _LOPSIDED = 0.01
 _ALIKE = 0.95
-_ONE_IN_TEN = 0.1
 _HALF = 0.5
 _FEWEST_QUERIES = 5
 _SHOWN = 5  # bits, pairs and types that a finding lists
@@ -108,7 +108,7 @@ def _of_part(bits: Bits, name: str, part: slice, lopsided: float) -> list[Figure
     if len(rare):
         found.append(
             f"{_bits(kind, rare.tolist())} lopsided: the rarer value is on as few as "
-            f"{_share(float(minority[rare].min()))} of the items"
+            f"{percent(float(minority[rare].min()))} of the items"
         )
     pairs = [
         f"{first - part.start} and {other - part.start}"
@@ -147,12 +147,12 @@ def _of_codes(inspection: Inspection) -> list[Figure]:
     if labels is not None and labels.min() < 0:
         types = None  # an item without a label may be of any type, so nothing follows from counts
     n_items, n_codes = use.n_items, len(use.sizes)
-    crowded = f"{_share(use.largest)} of the items share one code"
+    crowded = f"{percent(use.largest)} of the items share one code"
     few = f"the codes hold {use.entropy:.2f} bits"
     if types:
         most_items, least_entropy = types.largest, types.entropy
         beside = f"; the types hold {types.entropy:.2f}"
-        crowded += f", more than are of one type ({_share(types.largest)}): it mixes types"
+        crowded += f", more than are of one type ({percent(types.largest)}): it mixes types"
         few += f", the types {types.entropy:.2f}: too few to tell them apart"
     else:
         most_items, least_entropy, beside = _HALF, 1.0, ""
@@ -169,7 +169,7 @@ def _of_codes(inspection: Inspection) -> list[Figure]:
             "largest_code",
             "items with the most frequent code",
             use.largest,
-            _share(use.largest),
+            percent(use.largest),
             _when(use.largest > most_items, crowded),
         ),
         Figure(
@@ -195,15 +195,18 @@ def _of_balls(inspection: Inspection) -> list[Figure]:
         return []
     median, empty = float(np.median(others)), float(np.mean(others == 0))
     low, high = np.quantile(others, [0.05, 0.95])
+    of_types = inspection.of_types
+    # Where codes tell nothing, a larger ball holds more strangers and nothing else.
+    advice = "" if of_types and of_types.is_chance else ": raise the radius"
     return [
         Figure(
             "median_ball",
             f"other items within {radius}, median",
             median,
-            f"{median:,.0f} ({_share(median / n_others)}); 5 to 95 %: {low:,.0f} to {high:,.0f}",
+            f"{median:,.0f} ({percent(median / n_others)}); 5 to 95 %: {low:,.0f} to {high:,.0f}",
             _when(
                 median >= _HALF * n_others,
-                f"the median ball holds {_share(median / n_others)} of the gallery: a radius of "
+                f"the median ball holds {percent(median / n_others)} of the gallery: a radius of "
                 f"{radius} leaves little out",
             ),
         ),
@@ -211,10 +214,10 @@ def _of_balls(inspection: Inspection) -> list[Figure]:
             "empty_balls",
             "queries with nobody in their ball",
             empty,
-            _share(empty),
+            percent(empty),
             _when(
-                empty >= _ONE_IN_TEN,
-                f"{_share(empty)} of the queries have nobody in their ball: raise the radius",
+                empty >= ONE_IN_TEN,
+                f"{percent(empty)} of the queries have nobody in their ball{advice}",
             ),
         ),
     ]
@@ -223,7 +226,7 @@ def _of_balls(inspection: Inspection) -> list[Figure]:
 def _of_types(inspection: Inspection, types: OfTypes) -> list[Figure]:
     radius, quality = inspection.radius, types.quality
     ranking, recall = quality["map"], quality["recall_within"]["value"]
-    strangers = _strangers(inspection.histogram, radius)
+    of_ball, of_all = strangers(inspection.histogram, radius)
     best = _best_radius(quality["curve"])
     pairs = types.confusion.pairs(_FEWEST_QUERIES)
     return [
@@ -234,23 +237,23 @@ def _of_types(inspection: Inspection, types: OfTypes) -> list[Figure]:
             f"{ranking['value']:.3f} [{ranking['low']:.3f}, {ranking['high']:.3f}]; chance "
             f"{types.chance:.3f}",
             _when(
-                ranking["low"] <= types.chance,
+                types.is_chance,
                 "the ranking is no better than chance: these codes do not tell the types",
             ),
         ),
         Figure(
             "strangers_within",
             f"strangers among those within {radius}",
-            strangers,
-            _share(strangers),
-            _when(strangers >= _ONE_IN_TEN, f"{_share(strangers)} of a ball are of another type"),
+            of_ball,
+            f"{percent(of_ball)} of a ball; {percent(of_all)} of all strangers",
+            _when(of_ball >= ONE_IN_TEN, f"{percent(of_ball)} of a ball are of another type"),
         ),
         Figure(
             "recall_within",
             f"neighbours that are within {radius}",
             recall,
-            _share(recall),
-            _when(recall < _HALF, f"{_share(1 - recall)} of the neighbours are outside the ball"),
+            percent(recall),
+            _when(recall < _HALF, f"{percent(1 - recall)} of the neighbours are outside the ball"),
         ),
         Figure(
             "best_radius",
@@ -262,19 +265,26 @@ def _of_types(inspection: Inspection, types: OfTypes) -> list[Figure]:
             "most_confused",
             "most confused types",
             pairs[0].share if pairs else 0.0,
-            f"{_share(pairs[0].share)} of the balls of {pairs[0].asked}: {pairs[0].found}"
+            f"{percent(pairs[0].share)} of the balls of {pairs[0].asked}: {pairs[0].found}"
             if pairs
             else "none",
-            _confused([pair for pair in pairs if pair.share >= _ONE_IN_TEN]),
+            _confused([pair for pair in pairs if pair.share >= ONE_IN_TEN]),
         ),
     ]
 
 
-def _strangers(histogram: DistanceHistogram, radius: int) -> float:
-    """Their mean share of the balls that are not empty; 0 where all are."""
+def strangers(histogram: DistanceHistogram, radius: int) -> tuple[float, float]:
+    """Items of other types in the balls, as shares of two wholes.
+
+    Returns:
+        Their mean share of the balls that are not empty, 0 where all are; and the share of all
+        pairs of strangers that lie within the radius, 0 where there are none.
+    """
     filled = histogram.ball_size(radius) > 0
     precision = histogram.precision_within(radius)[filled]
-    return float(1 - precision.mean()) if filled.any() else 0.0
+    counts = (histogram.items - histogram.relevant).sum(axis=0)
+    of_all = float(counts[: radius + 1].sum() / max(int(counts.sum()), 1))
+    return float(1 - precision.mean()) if filled.any() else 0.0, of_all
 
 
 def _best_radius(curve: dict[str, list[float]]) -> int:
@@ -298,9 +308,10 @@ def _confused(pairs: Sequence[Confused]) -> tuple[str, ...]:
         back = share.get((found, asked), 0.0)
         if (back, found) > (value, asked):
             continue  # told the other way round
-        also = f", {_share(back)} of those of {found}" if back else ""
+        also = f", {percent(back)} of those of {found}" if back else ""
         lines.append(
-            f"types {asked} and {found} are confused: {_share(value)} of the balls of {asked}{also}"
+            f"types {asked} and {found} are confused: {percent(value)} of the balls of "
+            f"{asked}{also}"
         )
     more = len(lines) - _SHOWN
     return (*lines[:_SHOWN], *_when(more > 0, f"{more:,} more pairs of types are confused"))
@@ -333,10 +344,10 @@ def _listed(names: Sequence[str], what: str = "") -> str:
     return ", ".join(names[:_SHOWN]) + (f" (and {more:,} more{what})" if more > 0 else "")
 
 
-def _share(value: float) -> str:
+def percent(value: float) -> str:
     """A share in per cent, with two digits that count.
 
-    >>> _share(0.314), _share(0.0314), _share(1.0), _share(0.0)
+    >>> percent(0.314), percent(0.0314), percent(1.0), percent(0.0)
     ('31 %', '3.1 %', '100 %', '0 %')
     """
     percent = 100 * value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter, PercentFormatter
 
+from hashsearch.bench.inspection.findings import percent
 from hashsearch.bench.plots import COLOURS, new_figure, over_radii, png_of
 from hashsearch.bench.scale import format_scale
 
@@ -33,8 +33,21 @@ _SIZE = (5.4, 4.0)  # inches: text stays readable on a phone
 _DPI = 100 * SCALE
 _BLUE, _ORANGE, _GREY = COLOURS[0], COLOURS[1], "#8c8c94"
 _MOST_TYPES = 20  # rows of a matrix whose names can be read
-_MOST_MARKED = 14  # types that a legend tells apart
-_MARKS = tuple((marker, colour) for marker, colour in product("osD", COLOURS[:-1]))
+# A type has a colour and a marker of its own, so that either is enough. The colours are "muted" of
+# Tol, "Colour schemes", SRON/EPS/TN/09-002, 2021, told apart with any kind of colour vision, and
+# black.
+_MARKS = (
+    ("o", "#332288"),
+    ("s", "#DDCC77"),
+    ("^", "#117733"),
+    ("D", "#CC6677"),
+    ("v", "#88CCEE"),
+    ("P", "#882255"),
+    ("X", "#44AA99"),
+    ("h", "#999933"),
+    ("*", "#AA4499"),
+    ("p", "#000000"),
+)
 _LONGEST = 22  # letters of a type's name
 
 
@@ -75,10 +88,10 @@ def _map(inspection: Inspection) -> bytes | None:
     area = 8 + 400 * drawn.items / max(int(drawn.items.max()), 40)
     # Types with the most items get marks of their own; all others are grey.
     held = np.bincount(drawn.types + 1, weights=drawn.items, minlength=len(drawn.names) + 1)[1:]
-    marked = [int(t) for t in np.argsort(-held, kind="stable")[:_MOST_MARKED] if held[t]]
+    marked = [int(t) for t in np.argsort(-held, kind="stable")[: len(_MARKS)] if held[t]]
     rest = ~np.isin(drawn.types, marked)
     x, y = drawn.places[:, 0], drawn.places[:, 1]
-    style: dict[str, Any] = {"alpha": 0.65, "linewidths": 0.4, "edgecolors": "white"}
+    style: dict[str, Any] = {"alpha": 0.75, "linewidths": 0.4, "edgecolors": "white"}
     if rest.any():
         label = "other types" if marked else None
         axes.scatter(x[rest], y[rest], area[rest], color=_GREY, label=label, **style)
@@ -127,7 +140,7 @@ def _distances(inspection: Inspection) -> bytes | None:
         share = counts / max(int(counts.sum()), 1)
         at = radii + (place - (len(series) - 1) / 2) * width
         within = share[: inspection.radius + 1].sum()
-        label = f"{name}: {_percent(within)} within {inspection.radius}"
+        label = f"{name}: {percent(within)} of all within {inspection.radius}"
         axes.bar(at, share, width, color=colour, hatch=hatch, edgecolor="white", lw=0, label=label)
     axes.axvline(
         inspection.radius + 0.5, color="black", linewidth=1, linestyle=":", label="edge of the ball"
@@ -292,10 +305,6 @@ def _figure(title: str, subtitle: str) -> tuple[Figure, Axes]:
 
 def _legend_below(figure: Figure) -> None:
     figure.legend(loc="outside lower center", fontsize=8, frameon=False, ncols=2)
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}" if value >= 0.1 or value == 0 else f"{value:.1%}"
 
 
 def _short(name: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hashsearch.bench.inspection.examples import picture
 from hashsearch.bench.inspection.findings import FEWEST_ITEMS, counted, figures_of
+from hashsearch.bench.inspection.judgement import judgement_of
 from hashsearch.bench.inspection.plots import PLOT_NAMES, SCALE, draw
 from hashsearch.bench.page import element, figure, image, page, table_element
 from hashsearch.bench.tables import Table
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hashsearch.bench.inspection.run import Inspection
     from hashsearch.gallery import Gallery
 
-__all__ = ["document", "verdict", "write_report"]
+__all__ = ["Verdict", "document", "verdict", "write_report"]
 
 FORMAT = "hashsearch-inspection"
 FORMAT_VERSION = 1
@@ -30,8 +31,8 @@ _MOST_CONFUSED = 20  # pairs of types in a document
 
 _FIRST = {"map", "distances"}  # plots beside the figures
 _CAPTIONS = {
-    "map": "Codes that are few bits apart lie near each other, as far as a plane allows; the "
-    "colour is the most frequent type of a code. Types that overlap here share balls.",
+    "map": "Codes that are few bits apart lie near each other, as far as a plane allows; colour "
+    "and shape are those of the most frequent type of a code. Types that overlap here share balls.",
     "distances": "Good codes leave a gap between neighbours and strangers, and the edge of the "
     "ball in it.",
     "radius": "Where precision falls before recall has risen, no radius suits.",
@@ -53,8 +54,22 @@ _ALT = {
 }
 
 
-def verdict(inspection: Inspection) -> tuple[Table, list[str]]:
-    """The figures as a table of text, and what is wrong with them, a line each."""
+class Verdict(NamedTuple):
+    """What people are told.
+
+    Attributes:
+        table: the figures as text.
+        judgement: how good the codes are, and on what that rests, in a sentence.
+        findings: what is wrong with the figures, a line each.
+    """
+
+    table: Table
+    judgement: str
+    findings: list[str]
+
+
+def verdict(inspection: Inspection) -> Verdict:
+    """The figures, what they say of the codes as a whole, and what is wrong with them."""
     figures = figures_of(inspection)
     table = Table(
         f"Codes of {_name(inspection.gallery)}: {_facts(inspection)}",
@@ -64,7 +79,8 @@ def verdict(inspection: Inspection) -> tuple[Table, list[str]]:
         "the codes as much.",
         n_text=3,
     )
-    return table, [finding for each in figures for finding in each.findings]
+    findings = [finding for each in figures for finding in each.findings]
+    return Verdict(table, judgement_of(inspection), findings)
 
 
 def write_report(inspection: Inspection, path: Path) -> list[Path]:
@@ -111,6 +127,7 @@ def document(inspection: Inspection) -> dict[str, Any]:
             "bits_of_items": inspection.bits.n_items,
             "seed": inspection.seed,
         },
+        "judgement": judgement_of(inspection),
         "figures": [
             {
                 "name": each.name,
@@ -165,20 +182,21 @@ def _facts(inspection: Inspection) -> str:
 
 
 def _page(inspection: Inspection, plots: Mapping[str, bytes]) -> bytes:
-    table, findings = verdict(inspection)
+    table, judgement, findings = verdict(inspection)
+    boxes = []
     if findings:
         told = element("ul", *(element("li", finding) for finding in findings))
-    elif len(inspection.gallery) < FEWEST_ITEMS:
-        told = element("p", f"Fewer than {FEWEST_ITEMS} items prove nothing of their codes.")
-    else:
+        boxes.append(element("div", told, class_="findings"))
+    elif len(inspection.gallery) >= FEWEST_ITEMS:
         told = element("p", "Nothing stands out.")
-    box = element("div", told, class_="findings" if findings else "findings none")
+        boxes.append(element("div", told, class_="findings none"))
     first = [name for name in plots if name in _FIRST]
     rest = [name for name in plots if name not in _FIRST]
     summary = [table_element(replace(table, title="")), element("div", *_figures(plots, first))]
     content = [
         element("p", f"{_facts(inspection)}, seed {inspection.seed}", class_="faint"),
-        box,
+        element("p", judgement, class_="judgement"),
+        *boxes,
         element("div", *summary, class_="plots"),
         element("h2", "Balls, types and bits"),
         element("div", *_figures(plots, rest), class_="plots"),

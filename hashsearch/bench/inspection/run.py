@@ -36,6 +36,7 @@ class OfTypes:
         confusion: of the types.
         largest: the share of the labelled items that is of the most frequent type.
         entropy: of the type of a labelled item drawn at random, in bits.
+        n_asking: how many types the queries are of.
         worst: queries to look at, the worst first.
         best: and others, the best first.
     """
@@ -45,8 +46,17 @@ class OfTypes:
     confusion: Confusion
     largest: float
     entropy: float
+    n_asking: int
     worst: list[Example]
     best: list[Example]
+
+    @property
+    def is_chance(self) -> bool:
+        """Whether the 95 % interval of mAP reaches down to that of a random order.
+
+        Not where all items are of one type: then every order is right.
+        """
+        return bool(self.largest < 1 and self.quality["map"]["low"] <= self.chance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +181,7 @@ def _of_types(
         measure_confusion(gallery, drawn, labels, radius),
         float(shares.max()),
         entropy(shares),
+        len(np.unique(labels[drawn.queries])),
         worst,
         best,
     )

@@ -46,6 +46,9 @@ const TYPES_SHOWN = 12;
 const TINY = 64; // pixels: smaller pictures are drawn as squares, not blurred
 const DWELL = 150; // milliseconds that a match is pointed at before its code is shown
 const PATIENCE = 5; // times that a busy server is asked
+const LARGE = 4 * 2 ** 20; // bytes of a photo, and
+const MANY = 12e6; // pixels, above which it is sent smaller,
+const SIDE = 2048; // pixels of its longest side
 const KEY = "hashsearch-api-key";
 const SVG = new Set(["svg", "path", "rect", "title"]);
 
@@ -280,7 +283,7 @@ async function searchAll() {
 /** @param {Search} search @param {AbortSignal} signal @returns {Promise<Answer>} */
 async function ask({ wanted, file }, signal) {
   const body = new FormData();
-  if (file) body.set("image", file);
+  if (file) body.set("image", await lightened(file), file.name);
   else if (wanted.id !== null) body.set("id", wanted.id);
   else body.set("code", wanted.code ?? "");
   body.set("gallery", galleryOf(wanted).name);
@@ -290,6 +293,40 @@ async function ask({ wanted, file }, signal) {
   for (const condition of wanted.where) body.append("where", condition);
   if (wanted.distinct) body.set("distinct", "true");
   return (await api("/api/search", { method: "POST", body, signal })).json();
+}
+
+/**
+ * A photo as it is sent: what a phone takes may be larger than the server reads, and an encoder
+ * sees few of its pixels. What the browser cannot draw goes as it is; the server says what it is.
+ * @param {File} file @returns {Promise<Blob>}
+ */
+async function lightened(file) {
+  const photo = new Image();
+  photo.src = URL.createObjectURL(file);
+  try {
+    await new Promise((resolve, reject) => {
+      photo.onload = resolve;
+      photo.onerror = reject;
+    });
+    const { naturalWidth, naturalHeight } = photo; // as its orientation says
+    if (file.size <= LARGE && naturalWidth * naturalHeight <= MANY) return file;
+    const scale = Math.min(SIDE / Math.max(naturalWidth, naturalHeight), 1);
+    const canvas = el("canvas", {
+      width: Math.max(Math.round(naturalWidth * scale), 1),
+      height: Math.max(Math.round(naturalHeight * scale), 1),
+    });
+    const context = canvas.getContext("2d");
+    context.fillStyle = "white"; // a JPEG has no transparency
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    context.imageSmoothingQuality = "high";
+    context.drawImage(photo, 0, 0, canvas.width, canvas.height);
+    const smaller = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9));
+    return smaller ?? file; // null: the browser has no memory for it
+  } catch {
+    return file;
+  } finally {
+    URL.revokeObjectURL(photo.src);
+  }
 }
 
 /** @param {Wanted} wanted @returns {Gallery} */
