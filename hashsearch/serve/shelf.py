@@ -37,6 +37,7 @@ __all__ = ["Encoders", "Generation", "Shelf"]
 _log = logging.getLogger("hashsearch.serve")
 
 _KEPT = 1 << 22  # items and codes of all filtered galleries that are kept, some 20 bytes each
+_MOST_KEPT = 256  # of them; each has some kilobytes beside
 _SAMPLES = 12
 
 
@@ -101,6 +102,7 @@ class Generation:
         self.encoder = encoder
         self.stamp = stamp
         self._filtered: OrderedDict[tuple[Any, ...], Gallery] = OrderedDict()
+        self._weight = 0
         self._lock = Lock()
 
     @classmethod
@@ -157,12 +159,15 @@ class Generation:
                 return self._filtered[key]
         found = self.gallery.only(where=where)
         with self._lock:
-            self._filtered[key] = found
-            while sum(map(self._weight, self._filtered.values())) > _KEPT:
-                self._filtered.popitem(last=False)
+            if key not in self._filtered:  # another request may have been quicker
+                self._filtered[key] = found
+                self._weight += self._weight_of(found)
+            while self._weight > _KEPT or len(self._filtered) > _MOST_KEPT:
+                _, oldest = self._filtered.popitem(last=False)
+                self._weight -= self._weight_of(oldest)
         return found
 
-    def _weight(self, filtered: Gallery) -> int:
+    def _weight_of(self, filtered: Gallery) -> int:
         return len(filtered) + self.gallery.n_distinct
 
     @cached_property

@@ -31,7 +31,8 @@ async def read_form(request: Request, guest: Guest, limits: Limits) -> Fields:
     Raises:
         HTTPException: 400, damaged; 413, too large; 415, no form; 503, as :meth:`Guest.hold`.
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    media_type, _, _ = request.headers.get("content-type", "").partition(";")
+    if media_type.strip().lower() != "multipart/form-data":
         raise HTTPException(415, "send the fields as multipart/form-data, as `curl -F` does")
     parser = MultiPartParser(
         request.headers,
