@@ -136,7 +136,7 @@ async def _failed(_: Request, error: Exception) -> Response:
     if isinstance(error, ImageError | ArgumentError | CodesError):
         return problem(422, str(error))
     _log.error("%s", error)
-    return problem(500, str(error))
+    return problem(500, "the service failed; its log says why")
 
 
 async def _not_understood(_: Request, error: Exception) -> Response:

@@ -28,8 +28,7 @@ __all__ = ["address", "listen", "network_address", "run"]
 
 _WAITING = 1024  # connections that the system keeps until they are accepted
 _CONNECTIONS = 1024  # further ones are told that the service is busy
-_FILES = 4096  # that the process asks to have open at once; a connection is one
-_FEWEST_FILES = 256  # that systems let a process have
+_FILES = 8192  # that the process asks to have open at once; a connection is one
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - of what listens everywhere
 _FAR = {"0.0.0.0": "192.0.2.1", "::": "2001:db8::1"}  # noqa: S104 - addresses for documentation
 _READ_BYTES = 1 << 14  # of a connection at once: its parsing keeps all others waiting
@@ -96,11 +95,20 @@ def run(app: ASGIApp, listening: socket.socket, limits: Limits) -> None:
         log_level="error",
         access_log=False,
         server_header=False,
-        backlog=room.waiting,
+        backlog=room.accepted,
         timeout_graceful_shutdown=int(limits.seconds) + 1,
     )
     with suppress(KeyboardInterrupt):  # uvicorn passes on what stopped it
-        uvicorn.Server(config).run(sockets=[listening])
+        _Server(config).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Accepts few connections at one go, though the system keeps many until then."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listening in sockets or []:
+            listening.listen(_WAITING)  # asyncio has set both to one number
 
 
 class _Room(NamedTuple):
@@ -109,17 +117,17 @@ class _Room(NamedTuple):
     Attributes:
         served: that are answered; the next ones are told that the service is busy.
         told: those included; the next ones are closed without a word.
-        waiting: that are accepted at one go, before any of them is closed.
+        accepted: at one go; there are a few goes before the first is closed.
     """
 
     served: int
     told: int
-    waiting: int
+    accepted: int
 
     @classmethod
     def of(cls, files: int) -> _Room:
         """That of a process that may have so many files open; some are left for its galleries."""
-        return cls(min(_CONNECTIONS, files // 2), files * 5 // 8, min(_WAITING, files // 4))
+        return cls(min(_CONNECTIONS, files // 2), files * 5 // 8, files // 16)
 
 
 def _files() -> int:
@@ -136,7 +144,7 @@ def _files() -> int:
         with suppress(OSError, ValueError):  # then it does with what it has
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    return max(soft, _FEWEST_FILES)
+    return soft
 
 
 class _Parser(h11.Connection):

@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections import Counter, OrderedDict
 from functools import cached_property
+from pathlib import PurePath
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -127,6 +128,7 @@ class Generation:
     def facts(self) -> dict[str, Any]:
         """What is told of it; ready for JSON."""
         gallery = self.gallery
+        name = gallery.encoder_name
         return {
             "name": self.name,
             "items": len(gallery),
@@ -138,7 +140,8 @@ class Generation:
             ],
             "columns": [name for name in gallery.column_names if name != LABEL],
             "has_thumbnails": gallery.has_thumbnails,
-            "encoder": gallery.encoder_name,
+            # It may be the path of a file, which is nobody's business.
+            "encoder": name and PurePath(name).name,
             "takes_images": self.encoder is not None,
             "generation": self.stamp,
             "created": gallery.created,
