@@ -65,7 +65,8 @@ def create_app(
         hosts: names that requests may call the service by; ``*``: any. To answer to its own alone
             keeps a strange page from reaching a service on the visitor's machine under a name
             that it made point there.
-        origins: of other sites whose pages may ask it (CORS).
+        origins: of other sites whose pages may ask it (CORS); with one, any may show its pictures,
+            which browsers ask for without an origin.
     """
     limits = limits or Limits()
     workers = Workers(limits)

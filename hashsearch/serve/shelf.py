@@ -38,7 +38,7 @@ __all__ = ["Encoders", "Generation", "Shelf"]
 _log = logging.getLogger("hashsearch.serve")
 
 _KEPT = 1 << 22  # items and codes of all filtered galleries that are kept, some 20 bytes each
-_MOST_KEPT = 256  # of them; each has some kilobytes beside
+_MOST_KEPT = 256  # of them, however small
 _SAMPLES = 12
 
 
