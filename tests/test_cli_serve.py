@@ -47,6 +47,14 @@ def test_a_port_that_is_taken_is_told(run: Callable[..., Outcome], shop: Path) -
             ["--allow-host", "a*.example"],
             "--allow-host takes a name, *.NAME or *, not 'a*.example'",
         ),
+        (["--allow-host", "http://x"], "not 'http://x'; leave out scheme, port and path"),
+        (["--allow-host", "x:8000"], "not 'x:8000'; leave out scheme, port and path"),
+        (["--cors", "shop.example"], "not 'shop.example'; write it as https://shop.example"),
+        (["--cors", "https://x/"], "not 'https://x/'; write it as https://shop.example"),
+        (["--cors", "https://x:443"], "browsers leave out the usual port; write it as https://x"),
+        (["--timeout", "nan"], "nan is no number of seconds"),
+        (["--timeout", "inf"], "inf is not in the range"),
+        (["--timeout", "3601"], "3601.0 is not in the range"),
     ],
 )
 def test_wrong_usage_is_told(

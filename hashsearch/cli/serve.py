@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,40 @@ __all__ = ["serve"]
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as requests have them
+
+# As browsers send them: a name without scheme, port or path, and an origin without path.
+_NAME = re.compile(r"\*|(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\]", re.ASCII | re.IGNORECASE)
+_ORIGIN = re.compile(
+    r"\*|[a-z][a-z0-9+.-]*://([\w-]+(\.[\w-]+)*|\[[0-9a-f:.]+\])(:\d+)?",
+    re.ASCII | re.IGNORECASE,
+)
+_DEFAULT_PORT = re.compile(r"http://.*:80|https://.*:443", re.IGNORECASE)
+
+
+def _finite(_: click.Context, __: click.Parameter, seconds: float) -> float:
+    if math.isnan(seconds):  # which no range leaves out
+        raise click.BadParameter("nan is no number of seconds")
+    return seconds
+
+
+def _check_names(hosts: tuple[str, ...], origins: tuple[str, ...]) -> None:
+    """Refuse what no request could ever match."""
+    for name in hosts:
+        if not _NAME.fullmatch(name):
+            raise click.UsageError(
+                f"--allow-host takes a name, *.NAME or *, not {name!r}; leave out scheme, port "
+                "and path, as in shop.example"
+            )
+    for origin in origins:
+        if not _ORIGIN.fullmatch(origin):
+            raise click.UsageError(
+                f"--cors takes scheme and name, not {origin!r}; write it as https://shop.example"
+            )
+        if _DEFAULT_PORT.fullmatch(origin):
+            raise click.UsageError(
+                f"--cors {origin}: browsers leave out the usual port; write it as "
+                f"{origin.rpartition(':')[0]}"
+            )
 
 
 @click.command(
@@ -91,7 +127,8 @@ _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")  # as requests have them
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0.1),
+    type=click.FloatRange(0.1, 3600),
+    callback=_finite,
     default=30,
     show_default=True,
     help="Seconds for a request to arrive and to be answered.",
@@ -149,17 +186,24 @@ def serve(
     from hashsearch.places import find_gallery, load_encoder
 
     with extra("serve"):
-        from hashsearch.serve import Encoders, Limits, Shelf, address, create_app, listen, run
+        from hashsearch.serve import (
+            Encoders,
+            Limits,
+            Shelf,
+            address,
+            create_app,
+            listen,
+            network_address,
+            run,
+        )
 
     if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
         raise click.UsageError("--api-key takes letters, digits and signs of ASCII, at least one")
-    for name in hosts:
-        if "*" in name.removeprefix("*") or (name.startswith("*") and name[1:2] not in {"", "."}):
-            raise click.UsageError(f"--allow-host takes a name, *.NAME or *, not {name!r}")
     if by_ray and not galleries:
         raise click.UsageError("--ray is for galleries in shards; name one")
     if not by_ray:
         refuse(given(replicas=replicas, partial_ok=partial_ok), "without --ray")
+    _check_names(hosts, origins)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     limits = Limits(
         upload_bytes=max_upload << 20,
@@ -176,10 +220,13 @@ def serve(
     if by_ray:
         opening = _with_ray(replicas=replicas, deadline=timeout / 2, partial_ok=partial_ok)
     shelf = Shelf(paths, indexes, chosen, open_gallery=opening)
-    names = [*hosts, *(_LOOPBACK_NAMES if is_local else () if hosts else ("*",))]
-    app = create_app(shelf, limits, key=api_key, hosts=names, origins=origins)
+    names = [*map(str.lower, hosts), *(_LOOPBACK_NAMES if is_local else () if hosts else ("*",))]
+    app = create_app(shelf, limits, key=api_key, hosts=names, origins=[*map(str.lower, origins)])
     served = ", ".join(generation.name for generation in shelf) or f"no gallery in {indexes} yet"
     click.echo(console.printable(f"Serving {served} at {address(listening)} (Ctrl-C stops it)"))
+    reached = network_address(listening)
+    if reached is not None:
+        click.echo(f"From other machines and phones of this network: {reached}")
     if not is_local and api_key is None:
         click.echo("Whoever reaches this address can search; --api-key keeps others out.", err=True)
     if open_browser:

@@ -8,7 +8,16 @@ a worker (:mod:`.workers`), and is answered from the newest generation of a gall
 
 from hashsearch.serve.app import create_app
 from hashsearch.serve.limits import Limits
-from hashsearch.serve.server import address, listen, run
+from hashsearch.serve.server import address, listen, network_address, run
 from hashsearch.serve.shelf import Encoders, Shelf
 
-__all__ = ["Encoders", "Limits", "Shelf", "address", "create_app", "listen", "run"]
+__all__ = [
+    "Encoders",
+    "Limits",
+    "Shelf",
+    "address",
+    "create_app",
+    "listen",
+    "network_address",
+    "run",
+]

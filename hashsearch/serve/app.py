@@ -15,9 +15,19 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from hashsearch import __version__
 from hashsearch.errors import ArgumentError, CodesError, HashsearchError, ImageError, ShardMissing
-from hashsearch.serve.guards import CloseUnread, Deadline, KeyCheck, SecurityHeaders, Watch, problem
+from hashsearch.serve.guards import (
+    CloseUnread,
+    Deadline,
+    HeadAsGet,
+    KeyCheck,
+    OtherSites,
+    SecurityHeaders,
+    WantLength,
+    Watch,
+    problem,
+)
 from hashsearch.serve.limits import Limits
-from hashsearch.serve.memory import give_back
+from hashsearch.serve.memory import Decoding, give_back
 from hashsearch.serve.metrics import Metrics
 from hashsearch.serve.page_files import page_router
 from hashsearch.serve.routes import Service, router
@@ -55,7 +65,8 @@ def create_app(
         hosts: names that requests may call the service by; ``*``: any. To answer to its own alone
             keeps a strange page from reaching a service on the visitor's machine under a name
             that it made point there.
-        origins: of other sites whose pages may ask it (CORS).
+        origins: of other sites whose pages may ask it (CORS); with one, any may show its pictures,
+            which browsers ask for without an origin.
     """
     limits = limits or Limits()
     workers = Workers(limits)
@@ -79,7 +90,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.state.service = Service(shelf, limits, workers, metrics)
+    app.state.service = Service(shelf, limits, workers, metrics, Decoding(limits.decoded_pixels))
     app.include_router(router)
     app.include_router(page_router())
     app.add_exception_handler(HTTPException, _refused)
@@ -89,17 +100,20 @@ def create_app(
     app.add_middleware(Deadline, seconds=limits.seconds)
     if key is not None:
         app.add_middleware(KeyCheck, key=key)
+    app.add_middleware(OtherSites, origins=origins)
     if origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=[*origins],
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "HEAD", "POST"],
             allow_headers=["authorization"],
         )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*hosts], www_redirect=False)
+    app.add_middleware(WantLength)
     app.add_middleware(CloseUnread)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, shared=bool(origins))
     app.add_middleware(Watch, metrics=metrics)
+    app.add_middleware(HeadAsGet)
     return app
 
 
@@ -125,7 +139,7 @@ async def _failed(_: Request, error: Exception) -> Response:
     _log.error("%s", error)
     if isinstance(error, ShardMissing):
         return problem(503, str(error), {"Retry-After": "5"})
-    return problem(500, str(error))
+    return problem(500, "the service failed; its log says why")
 
 
 async def _not_understood(_: Request, error: Exception) -> Response:

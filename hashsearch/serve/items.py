@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from hashsearch.gallery import Gallery
+    from hashsearch.serve.memory import Decoding
     from hashsearch.serve.shelf import Generation
 
 __all__ = ["Picture", "item_records", "original", "row_of", "sample_records", "small_picture"]
@@ -32,6 +33,7 @@ _MEDIA_TYPES = {
     "AVIF": "image/avif",
 }
 _LARGEST_FILE = 32 << 20  # bytes
+_MOST_PIXELS = 50_000_000  # of a file
 _LARGEST_SIDE = 2048  # pixels, of what is encoded anew
 
 
@@ -76,7 +78,6 @@ def item_records(generation: Generation, rows: npt.NDArray[np.int64]) -> list[di
                 "id": id_,
                 "label": label,
                 "code": code.tobytes().hex(),
-                "path": path,
                 "columns": {
                     name: column[place] for name, column in zip(names, columns, strict=True)
                 },
@@ -104,7 +105,7 @@ def small_picture(generation: Generation, row: int) -> Picture | None:
     return None if content is None else Picture(content, _JPEG)
 
 
-def original(generation: Generation, row: int) -> Picture | None:
+def original(generation: Generation, row: int, *, decoding: Decoding) -> Picture | None:
     """The file of an item, if it is at hand and an image; else its thumbnail, if it has one.
 
     The path is that of the gallery. A file that browsers do not show is encoded anew; of a very
@@ -113,24 +114,25 @@ def original(generation: Generation, row: int) -> Picture | None:
     (path,) = generation.gallery.paths([row])
     if path is not None:
         try:
-            return _file(path)
+            return _file(path, decoding)
         except (ImageError, OSError):
             pass  # moved, or no image any more
     return small_picture(generation, row)
 
 
-def _file(path: str) -> Picture:
+def _file(path: str, decoding: Decoding) -> Picture:
     if Path(path).stat().st_size > _LARGEST_FILE:
         raise ImageError(f"{path} is too large to be sent")
     stream = read_content(path)
-    # Decoded, as a header alone makes no image; small, as nobody looks at it.
-    image = read_image(stream, least_side=_LARGEST_SIDE)
-    stream.seek(0)
-    content = stream.read()
-    with Image.open(stream, formats=FORMATS) as opened:
-        media_type = _MEDIA_TYPES.get(opened.format or "")
-    if media_type is None:
-        return Picture(thumbnail(image, _LARGEST_SIDE), _JPEG)
+    with decoding.room(stream):
+        # Decoded, as a header alone makes no image; small, as nobody looks at it.
+        image = read_image(stream, least_side=_LARGEST_SIDE, max_pixels=_MOST_PIXELS)
+        stream.seek(0)
+        content = stream.read()
+        with Image.open(stream, formats=FORMATS) as opened:
+            media_type = _MEDIA_TYPES.get(opened.format or "")
+        if media_type is None:
+            return Picture(thumbnail(image, _LARGEST_SIDE), _JPEG)
     return Picture(content, media_type)
 
 

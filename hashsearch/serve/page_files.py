@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from hashsearch.serve.etags import has_it
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -36,7 +38,7 @@ def _answer(content: bytes, media_type: str) -> Callable[[Request], Awaitable[Re
     headers = {"etag": etag, "cache-control": "no-cache"}
 
     async def answer(request: Request) -> Response:
-        if request.headers.get("if-none-match") == etag:
+        if has_it(request, etag):
             return Response(status_code=304, headers=headers)
         return Response(content, media_type=media_type, headers=headers)
 

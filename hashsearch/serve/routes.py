@@ -5,17 +5,20 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from hashsearch import __version__
 from hashsearch.serve import items, schemas
+from hashsearch.serve.etags import has_it
 from hashsearch.serve.limits import Limits
+from hashsearch.serve.memory import Decoding
 from hashsearch.serve.metrics import Metrics
 from hashsearch.serve.searches import is_quick, search
 from hashsearch.serve.shelf import Generation, Shelf
@@ -33,6 +36,7 @@ class Service:
     limits: Limits
     workers: Workers
     metrics: Metrics
+    decoding: Decoding
 
     @classmethod
     def of(cls, request: Request) -> "Service":
@@ -46,8 +50,10 @@ router = APIRouter()
 _REASONS = {
     400: "What came is no form, or no request.",
     401: "The service wants its key.",
+    403: "A page of a site that may not ask sent it.",
     404: "No such gallery, item or picture.",
     408: "The request came too slowly.",
+    411: "The size of the body is not said.",
     413: "The request is too large.",
     415: "The fields are not sent as multipart/form-data.",
     422: "A value that cannot be, or an image that cannot be read.",
@@ -63,8 +69,13 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 _GalleryName = Annotated[
-    str | None, Query(description="Name of the gallery; else the first of /api/galleries.")
+    str | None,
+    Query(
+        description="Name of the gallery; else the first of /api/galleries.",
+        examples=["fashion-mnist"],
+    ),
 ]
+_Id = Annotated[str, Path(description="Of an item of the gallery.", examples=["test-00075"])]
 _PICTURES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}},
     304: {"description": "It is the one that `If-None-Match` names."},
@@ -77,7 +88,7 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
     response_class=Response,
     responses={
         200: {"model": schemas.SearchAnswer},
-        **_problems(404, 408, 413, 415, 422, 503),
+        **_problems(403, 404, 408, 411, 413, 415, 422, 503),
     },
     openapi_extra={
         "requestBody": {
@@ -99,7 +110,10 @@ async def post_search(request: Request) -> Response:
         generation = service.shelf.get(form.gallery)
 
         def answer() -> bytes:
-            return _json(search(generation, form, most_pixels=service.limits.pixels))
+            found = search(
+                generation, form, most_pixels=service.limits.pixels, decoding=service.decoding
+            )
+            return _json(found)
 
         # To hand what takes half a millisecond to a thread would take half as long again.
         content = answer() if is_quick(generation, form) else await service.workers.run(answer)
@@ -138,9 +152,11 @@ async def get_samples(request: Request, gallery: _GalleryName = None) -> Respons
     response_class=Response,
     responses={**_PICTURES, **_problems(404, 422, 503)},
 )
-async def get_image(request: Request, id: str, gallery: _GalleryName = None) -> Response:  # noqa: A002 - as the address calls it
+async def get_image(request: Request, id: _Id, gallery: _GalleryName = None) -> Response:  # noqa: A002 - as the address calls it
     """The original if it is at hand, else its thumbnail."""
-    return await _picture(request, id, "image", gallery, items.original)
+    decoding = Service.of(request).decoding
+    picture_of = partial(items.original, decoding=decoding)
+    return await _picture(request, id, "image", gallery, picture_of)
 
 
 @router.get(
@@ -149,7 +165,7 @@ async def get_image(request: Request, id: str, gallery: _GalleryName = None) -> 
     response_class=Response,
     responses={**_PICTURES, **_problems(404, 422, 503)},
 )
-async def get_thumbnail(request: Request, id: str, gallery: _GalleryName = None) -> Response:  # noqa: A002
+async def get_thumbnail(request: Request, id: _Id, gallery: _GalleryName = None) -> Response:  # noqa: A002
     """As the gallery holds it."""
     return await _picture(request, id, "thumbnail", gallery, items.small_picture)
 
@@ -160,7 +176,7 @@ async def get_thumbnail(request: Request, id: str, gallery: _GalleryName = None)
     response_class=Response,
     responses={200: {"model": schemas.Item}, **_problems(404, 422, 503)},
 )
-async def get_item(request: Request, id: str, gallery: _GalleryName = None) -> Response:  # noqa: A002
+async def get_item(request: Request, id: _Id, gallery: _GalleryName = None) -> Response:  # noqa: A002
     """As a match tells it, without distances."""
     generation = Service.of(request).shelf.get(gallery)
 
@@ -218,7 +234,7 @@ async def _picture(
     def answer() -> Response:
         row = items.row_of(generation, id_)
         headers = {"etag": f'"{generation.stamp}-{row}"', "cache-control": "private, no-cache"}
-        if request.headers.get("if-none-match") == headers["etag"]:
+        if has_it(request, headers["etag"]):
             return Response(status_code=304, headers=headers)
         picture = picture_of(generation, row)
         if picture is None:

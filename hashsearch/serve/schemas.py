@@ -26,6 +26,55 @@ __all__ = [
     "Timing",
 ]
 
+# What the gallery of the sample answers.
+_GALLERY = "fashion-mnist"
+_STAMP = "9e71623431b8639d"
+_LABEL_COUNT = {"label": "Dress", "items": 1000}
+_QUERY = {"id": "test-00075", "label": "Dress", "code": "000e00007b2563be2c2ec8b4"}
+_ITEM = {
+    "id": "test-03432",
+    "label": "Dress",
+    "code": "000e00006b3462aa2c2fe8be",
+    "columns": {},
+    "image": f"/api/items/test-03432/image?gallery={_GALLERY}",
+    "thumbnail": f"/api/items/test-03432/thumbnail?gallery={_GALLERY}",
+}
+_MATCH = {**_ITEM, "distance": 0, "full_distance": 10, "in_ball": True}
+_TIMING = {"decode": 0.0, "encode": 0.0, "search": 0.629, "total": 0.756}
+_FACTS = {
+    "name": _GALLERY,
+    "items": 10000,
+    "n_bits": 32,
+    "fine_bits": 64,
+    "distinct_codes": 99,
+    "labels": [_LABEL_COUNT],
+    "columns": [],
+    "has_thumbnails": True,
+    "encoder": _GALLERY,
+    "takes_images": True,
+    "generation": _STAMP,
+    "created": "2026-11-25T20:36:01+00:00",
+}
+_SAMPLE = {name: _ITEM[name] for name in ("id", "label", "thumbnail")}
+_ANSWER = {
+    "gallery": _GALLERY,
+    "generation": _STAMP,
+    "query": _QUERY,
+    "radius": 2,
+    "k": 1,
+    "ball_size": 977,
+    "searched": 9999,
+    "matches": [_MATCH],
+    "histogram": [724, 176, 77, 34, 80, 1164, 7738, 6, *[0] * 25],
+    "timing_ms": _TIMING,
+}
+
+
+def _like(example: dict[str, Any]) -> ConfigDict:
+    """That the OpenAPI document shows this of a schema."""
+    return ConfigDict(json_schema_extra={"examples": [example]})
+
+
 _QUERIES = ("image", "id", "code")
 _Text = str | SkipJsonSchema[None]  # a form has no null: a field is there or not
 
@@ -35,7 +84,10 @@ class SearchForm(BaseModel):
 
     model_config = ConfigDict(
         extra="forbid",
-        json_schema_extra={"oneOf": [{"required": [name]} for name in _QUERIES]},
+        json_schema_extra={
+            "oneOf": [{"required": [name]} for name in _QUERIES],
+            "examples": [{"id": "test-00075", "k": 10, "radius": 2}],
+        },
     )
 
     image: Annotated[bytes | None, WithJsonSchema({"type": "string", "format": "binary"})] = Field(
@@ -80,11 +132,15 @@ class SearchForm(BaseModel):
 class Problem(BaseModel):
     """What went wrong."""
 
+    model_config = _like({"detail": "no item 'x' in the gallery fashion-mnist"})
+
     detail: str = Field(description="One line that says the mend.")
 
 
 class LabelCount(BaseModel):
     """A label, and how many items have it."""
+
+    model_config = _like(_LABEL_COUNT)
 
     label: str
     items: int
@@ -92,6 +148,8 @@ class LabelCount(BaseModel):
 
 class Gallery(BaseModel):
     """What a gallery holds."""
+
+    model_config = _like(_FACTS)
 
     name: str
     items: int
@@ -110,11 +168,15 @@ class Gallery(BaseModel):
 class Galleries(BaseModel):
     """All galleries, the default first."""
 
+    model_config = _like({"galleries": [_FACTS]})
+
     galleries: list[Gallery]
 
 
 class Item(BaseModel):
     """An item of a gallery."""
+
+    model_config = _like(_ITEM)
 
     id: str
     label: str | None
@@ -122,7 +184,6 @@ class Item(BaseModel):
         description="Its whole code in hexadecimal digits: bit i is "
         "`(byte[i // 8] >> (i % 8)) & 1`; the semantic code comes first."
     )
-    path: str | None = Field(description="Where its image lay when the gallery was built.")
     columns: dict[str, str | None]
     image: str | None = Field(description="Address of its image.")
     thumbnail: str | None = Field(description="Address of a small one.")
@@ -130,6 +191,8 @@ class Item(BaseModel):
 
 class Match(Item):
     """An item that was found."""
+
+    model_config = _like(_MATCH)
 
     distance: int = Field(description="Of the semantic codes, in bits.")
     full_distance: int = Field(description="Of the whole codes, in bits.")
@@ -139,6 +202,8 @@ class Match(Item):
 class Query(BaseModel):
     """What was searched with."""
 
+    model_config = _like(_QUERY)
+
     id: str | None
     label: str | None
     code: str
@@ -146,6 +211,8 @@ class Query(BaseModel):
 
 class Timing(BaseModel):
     """Milliseconds that the service took."""
+
+    model_config = _like(_TIMING)
 
     decode: float = Field(description="From the file to what the network sees.")
     encode: float = Field(description="From that to the code.")
@@ -155,6 +222,8 @@ class Timing(BaseModel):
 
 class SearchAnswer(BaseModel):
     """What was found, best first; the answer is exact, unless it says what is missing."""
+
+    model_config = _like(_ANSWER)
 
     gallery: str
     generation: str
@@ -177,6 +246,8 @@ class SearchAnswer(BaseModel):
 class Sample(BaseModel):
     """An item to try a search with."""
 
+    model_config = _like(_SAMPLE)
+
     id: str
     label: str | None
     thumbnail: str | None
@@ -185,11 +256,15 @@ class Sample(BaseModel):
 class Samples(BaseModel):
     """Some items, of different labels; the same ones until the gallery changes."""
 
+    model_config = _like({"samples": [_SAMPLE]})
+
     samples: list[Sample]
 
 
 class Health(BaseModel):
     """That the service is up."""
+
+    model_config = _like({"status": "ok", "version": "0.1.0", "galleries": 1})
 
     status: str
     version: str
@@ -197,6 +272,11 @@ class Health(BaseModel):
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "like a photo": {
+        "description": "`curl -F image=@img.jpg -F k=10`: the bytes of the file are the value.",
+        "value": {"image": "@img.jpg", "k": 10},
+    },
     "like an item": {"value": {"id": "test-00075", "k": 10, "radius": 2}},
     "like an item, filtered": {"value": {"id": "test-00075", "label": ["Dress", "Coat"]}},
+    "like a code": {"value": {"code": _QUERY["code"], "distinct": True}},
 }

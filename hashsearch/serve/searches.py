@@ -16,6 +16,7 @@ from hashsearch.serve.items import item_records, row_of
 
 if TYPE_CHECKING:
     from hashsearch.gallery import Gallery, Matches
+    from hashsearch.serve.memory import Decoding
     from hashsearch.serve.schemas import SearchForm
     from hashsearch.serve.shelf import Generation
 
@@ -49,13 +50,16 @@ def is_quick(generation: Generation, form: SearchForm) -> bool:
     )
 
 
-def search(generation: Generation, form: SearchForm, *, most_pixels: int) -> dict[str, Any]:
+def search(
+    generation: Generation, form: SearchForm, *, most_pixels: int, decoding: Decoding
+) -> dict[str, Any]:
     """The answer, ready for JSON; see :class:`hashsearch.serve.schemas.SearchAnswer`.
 
     Args:
         generation: of the gallery that is searched.
         form: what was asked.
         most_pixels: of an image.
+        decoding: where an image waits for room.
 
     Raises:
         ImageError: an image that cannot be read.
@@ -66,7 +70,7 @@ def search(generation: Generation, form: SearchForm, *, most_pixels: int) -> dic
     whole = generation.gallery
     if form.radius > whole.n_bits:
         raise ArgumentError(f"radius must be 0 .. {whole.n_bits}, not {form.radius}")
-    query = _query(generation, form, most_pixels)
+    query = _query(generation, form, most_pixels, decoding)
     started = time.perf_counter()
     searched = generation.only(form.conditions())
     own = _own(whole, searched, query)
@@ -111,7 +115,9 @@ def search(generation: Generation, form: SearchForm, *, most_pixels: int) -> dic
     }
 
 
-def _query(generation: Generation, form: SearchForm, most_pixels: int) -> _Query:
+def _query(
+    generation: Generation, form: SearchForm, most_pixels: int, decoding: Decoding
+) -> _Query:
     gallery = generation.gallery
     if form.id is not None:
         row = row_of(generation, form.id)
@@ -124,14 +130,14 @@ def _query(generation: Generation, form: SearchForm, most_pixels: int) -> _Query
             422,
             f"the encoder of the gallery {generation.name} is not at hand; search by id or code",
         )
-    began = time.perf_counter()
-    image = read_image(
-        form.image or b"",
-        least_side=encoder.preprocessing.least_side,
-        max_pixels=most_pixels,
-    )
-    pixels = prepared(image, encoder.preprocessing)
-    decoded = time.perf_counter()
+    content = form.image or b""
+    pre = encoder.preprocessing
+    with decoding.room(content):
+        began = time.perf_counter()
+        pixels = prepared(
+            read_image(content, least_side=pre.least_side, max_pixels=most_pixels), pre
+        )
+        decoded = time.perf_counter()
     code = encoder.encode_pixels(pixels[None])
     return _Query(code, decode_s=decoded - began, encode_s=time.perf_counter() - decoded)
 

@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections import Counter, OrderedDict
 from functools import cached_property
+from pathlib import PurePath
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -38,6 +39,7 @@ __all__ = ["Encoders", "Generation", "Shelf"]
 _log = logging.getLogger("hashsearch.serve")
 
 _KEPT = 1 << 22  # items and codes of all filtered galleries that are kept, some 20 bytes each
+_MOST_KEPT = 256  # of them, however small
 _SAMPLES = 12
 
 
@@ -102,6 +104,7 @@ class Generation:
         self.encoder = encoder
         self.stamp = stamp
         self._filtered: OrderedDict[tuple[Any, ...], Gallery] = OrderedDict()
+        self._weight = 0
         self._lock = Lock()
 
     @classmethod
@@ -125,6 +128,7 @@ class Generation:
     def facts(self) -> dict[str, Any]:
         """What is told of it; ready for JSON."""
         gallery = self.gallery
+        name = gallery.encoder_name
         return {
             "name": self.name,
             "items": len(gallery),
@@ -136,7 +140,8 @@ class Generation:
             ],
             "columns": [name for name in gallery.column_names if name != LABEL],
             "has_thumbnails": gallery.has_thumbnails,
-            "encoder": gallery.encoder_name,
+            # It may be the path of a file, which is nobody's business.
+            "encoder": name and PurePath(name).name,
             "takes_images": self.encoder is not None,
             "generation": self.stamp,
             "created": gallery.created,
@@ -157,12 +162,15 @@ class Generation:
                 return self._filtered[key]
         found = self.gallery.only(where=where)
         with self._lock:
-            self._filtered[key] = found
-            while sum(map(self._weight, self._filtered.values())) > _KEPT:
-                self._filtered.popitem(last=False)
+            if key not in self._filtered:  # another request may have been quicker
+                self._filtered[key] = found
+                self._weight += self._weight_of(found)
+            while self._weight > _KEPT or len(self._filtered) > _MOST_KEPT:
+                _, oldest = self._filtered.popitem(last=False)
+                self._weight -= self._weight_of(oldest)
         return found
 
-    def _weight(self, filtered: Gallery) -> int:
+    def _weight_of(self, filtered: Gallery) -> int:
         return len(filtered) + self.gallery.n_distinct
 
     @cached_property

@@ -49,9 +49,11 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def serving(folder: Path, *options: str, key: str = "") -> Iterator[Server]:
-    """The galleries in ``folder / "indexes"``, while the body runs."""
+def serving(folder: Path, *options: str, key: str = "", files: int = 0) -> Iterator[Server]:
+    """The galleries in ``folder / "indexes"``, while the body runs; ``files`` may be open."""
     command = [sys.executable, "-m", "hashsearch", "serve", "--port", "0", *options]
+    if files:
+        command = ["sh", "-c", f'ulimit -n {files}; exec "$@"', "sh", *command]
     log = folder / "server.log"
     environment = {**os.environ, **({"HASHSEARCH_API_KEY": key} if key else {})}
     with (

@@ -15,7 +15,8 @@ from serving import IDS, LABELS, Server, encoded, make_gallery, pictures, servin
 from hashsearch import __version__
 from hashsearch.codes import hamming_distance
 from hashsearch.encoder import Encoder
-from hashsearch.serve.schemas import Galleries, Item, Samples, SearchAnswer
+from hashsearch.serve import schemas
+from hashsearch.serve.schemas import Galleries, Item, Samples, SearchAnswer, SearchForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -181,10 +182,57 @@ def test_a_picture_is_sent_once(client: httpx.Client) -> None:
         "/api/items/plain/thumbnail", headers={"If-None-Match": first.headers["etag"]}
     )
     assert (again.status_code, again.content) == (304, b"")
+    etag = first.headers["etag"]
+    for named, status in (
+        (f"W/{etag}", 304),
+        (f'"other", {etag}', 304),
+        ("*", 304),
+        (f'"other{etag[1:]}', 200),
+        ('"other"', 200),
+    ):
+        answer = client.get("/api/items/plain/thumbnail", headers={"If-None-Match": named})
+        assert answer.status_code == status
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     same = client.get("/", headers={"If-None-Match": page.headers["etag"]})
     assert (same.status_code, same.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/api/galleries", "/api/items/plain/image"])
+def test_head_tells_of_an_answer_without_it(client: httpx.Client, path: str) -> None:
+    whole = client.get(path)
+    head = client.head(path)
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type", "etag"):
+        assert head.headers.get(name) == whole.headers.get(name)
+    assert client.head("/api/search").status_code == 405
+
+
+def test_nobody_is_told_where_the_files_lie(
+    client: httpx.Client, folder: Path, encoder_file: Path
+) -> None:
+    (facts,) = client.get("/api/galleries").json()["galleries"]
+    assert facts["encoder"] == encoder_file.name
+    assert str(folder) not in ask(client, id="plain", radius=16).text
+    assert str(folder) not in client.get("/api/items/plain").text
+
+
+def test_every_schema_has_an_example_that_it_allows(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    names = {name for name in document["components"]["schemas"] if name in schemas.__all__}
+    assert {"Problem", "SearchAnswer", "Item", "Galleries", "Samples", "Health"} <= names
+    for name in names:
+        (example,) = document["components"]["schemas"][name]["examples"]
+        getattr(schemas, name).model_validate(example, extra="forbid", strict=True)
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", []):
+                assert parameter["schema"]["examples"]
+    content = document["paths"]["/api/search"]["post"]["requestBody"]["content"]
+    asked = [example["value"] for example in content["multipart/form-data"]["examples"].values()]
+    for value in asked:
+        SearchForm.model_validate(value)
+    assert {"image", "id", "code"} <= {name for value in asked for name in value}
 
 
 def test_samples_are_of_all_labels_and_stay_the_same(client: httpx.Client) -> None:
@@ -208,6 +256,7 @@ WHOLE = encoded(pictures()[0])
         ({"id": "plain", "k": 1001}, 422, "k: .* less than or equal to 1000"),
         ({"id": "plain", "k": "many"}, 422, "k: .* valid integer"),
         ({"id": "plain", "radius": 17}, 422, r"radius must be 0 \.\. 16, not 17"),
+        ({"id": "plain", "radius": "9" * 4000}, 422, r"radius must be 0 \.\. 16, not 9+ \.\.\."),
         ({"id": "plain", "radius": -1}, 422, "radius: .* greater than or equal to 0"),
         ({"id": "plain", "raduis": 1}, 422, "no field 'raduis'; there are image, id, code,"),
         ({"id": ["plain", "copy"]}, 422, "id is given 2 times; give one"),
@@ -232,18 +281,27 @@ def test_what_cannot_be_is_refused_in_one_line(
     assert answer.status_code == status
     assert list(answer.json()) == ["detail"]
     assert "\n" not in answer.json()["detail"]
+    assert len(answer.json()["detail"]) < 1100
     assert re.search(message, answer.json()["detail"]), answer.text
 
 
 @pytest.mark.parametrize("mebibytes", [2, 1000])
-def test_a_body_that_does_not_say_its_size_is_counted(client: httpx.Client, mebibytes: int) -> None:
+def test_of_a_body_that_is_too_large_only_so_much_is_read(
+    client: httpx.Client, mebibytes: int
+) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+    end = b"\r\n--b--\r\n"
+
     def body() -> Iterator[bytes]:
-        yield b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        yield head
         for _ in range(mebibytes):
             yield bytes(1 << 20)
-        yield b"\r\n--b--\r\n"
+        yield end
 
-    form = {"content-type": "multipart/form-data; boundary=b"}
+    form = {
+        "content-type": "multipart/form-data; boundary=b",
+        "content-length": str(len(head) + (mebibytes << 20) + len(end)),
+    }
     answer = client.post("/api/search", content=body(), headers=form)
     assert answer.status_code == 413
     # What would have no end is not waited for.
@@ -254,6 +312,7 @@ def test_a_body_that_does_not_say_its_size_is_counted(client: httpx.Client, mebi
     ("content_type", "content", "status"),
     [
         ("application/json", b'{"id": "plain"}', 415),
+        ("multipart/form-dataX; boundary=b", b"--b--\r\n", 415),
         ("multipart/form-data", b"", 400),
         ("multipart/form-data; boundary=b", b"no part", 400),
         ("multipart/form-data; boundary=b", b"--b\r\nno: name\r\n\r\nx\r\n--b--\r\n", 400),
@@ -298,6 +357,7 @@ def test_every_answer_keeps_browsers_to_what_it_is_for(
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
     policy = answer.headers["content-security-policy"].split("; ")
     assert {"default-src 'none'", "script-src 'self'", "frame-ancestors 'none'"} <= {*policy}
     assert not any("unsafe" in rule for rule in policy)

@@ -115,6 +115,23 @@ def test_filtered_galleries_are_kept_up_to_a_limit(
     assert generation.only({"label": ["Bag", "Shirt"]}) is not bags
 
 
+def test_filtered_galleries_are_kept_up_to_a_number(indexes: Path) -> None:
+    gallery = Gallery.from_codes(
+        np.zeros((300, 5), np.uint8),
+        n_bits=N_BITS,
+        fine_bits=FINE_BITS,
+        labels=[str(number) for number in range(300)],
+    )
+    gallery.save(indexes / "many.h5")
+    generation = Shelf(None, indexes, Encoders()).get("many")
+    made = [generation.only({"label": [str(number)]}) for number in range(256)]
+    assert generation.only({"label": ["0"]}) is made[0]  # and is the newest again
+    generation.only({"label": ["256"]})
+    assert generation.only({"label": ["0"]}) is made[0]
+    assert generation.only({"label": ["2"]}) is made[2]
+    assert generation.only({"label": ["1"]}) is not made[1]
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_samples_are_few_and_different(indexes: Path, labelled: bool) -> None:
     rng = np.random.default_rng(0)

@@ -20,6 +20,7 @@ from tiny_encoder import encoder_bytes
 from hashsearch.bench.machine import held_by
 from hashsearch.encoder import Encoder
 from hashsearch.gallery import Gallery
+from hashsearch.serve import listen, network_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +79,9 @@ def test_only_who_has_the_key_is_answered(folder: Path) -> None:
                 assert answer.headers["www-authenticate"] == "Bearer"
                 assert "Authorization: Bearer KEY" in answer.json()["detail"]
         assert search(client).status_code == 401
-        key = {"authorization": "Bearer open sesame"}
-        assert client.get("/api/galleries", headers=key).status_code == 200
+        for scheme in ("Bearer", "bearer"):
+            key = {"authorization": f"{scheme} open sesame"}
+            assert client.get("/api/galleries", headers=key).status_code == 200
         # The page asks for the key, so it needs none itself.
         for path in ("/", "/health", "/openapi.json"):
             assert client.get(path).status_code == 200
@@ -101,8 +103,26 @@ def test_other_sites_ask_only_if_they_may(folder: Path) -> None:
             }
             before = httpx.options(f"{server.client.base_url}/api/search", headers=asked)
             assert (before.status_code == 200) == allowed
+            # Of what a browser says is of another site, none is worked at.
+            told = search(server.client, **{"origin": origin, "sec-fetch-site": "cross-site"})
+            assert told.status_code == (200 if allowed else 403)
+        same = search(server.client, **{"sec-fetch-site": "same-origin"})
+        assert same.status_code == 200
+        # Such a page may show pictures, which browsers ask for without saying who does.
+        assert same.headers["cross-origin-resource-policy"] == "cross-origin"
         assert server.client.get("/health", headers={"host": "api.example"}).status_code == 200
         assert server.client.get("/health", headers={"host": "evil.example"}).status_code == 400
+
+
+def test_who_serves_a_network_is_told_where_its_phones_find_it(folder: Path) -> None:
+    with listen("0.0.0.0", 0) as listening:  # noqa: S104 - what is tested
+        if network_address(listening) is None:
+            pytest.skip("this machine has no network")
+    with serving(folder, "--host", "0.0.0.0") as server:  # noqa: S104
+        assert server.process.stdout is not None
+        line = server.process.stdout.readline()
+        assert line.startswith("From other machines and phones of this network: http://")
+        assert httpx.get(f"{line.split()[-1]}/health").status_code == 200
 
 
 def test_who_finds_the_queue_full_is_told_to_come_again(folder: Path) -> None:
@@ -119,6 +139,79 @@ def test_who_finds_the_queue_full_is_told_to_come_again(folder: Path) -> None:
         until(lambda: inside(server) == 0)
         assert search(server.client).status_code == 200
         assert "Traceback" not in server.log.read_text()
+
+
+CHUNKED = (
+    b"POST /api/search HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\n\r\n"
+)
+
+
+def worked(server: Server) -> float:
+    """Seconds of a core that the service has taken."""
+    lines = server.client.get("/metrics").text.splitlines()
+    (line,) = [line for line in lines if line.startswith("process_cpu_seconds_total ")]
+    return float(line.split()[1])
+
+
+def test_a_body_in_chunks_keeps_nobody_waiting(folder: Path) -> None:
+    with serving(folder) as server:
+        before = worked(server)
+        for _ in range(20):
+            with connected(server) as connection, suppress(ConnectionError):
+                connection.sendall(CHUNKED + b"1\r\nx\r\n" * 100_000)
+                connection.recv(1)
+            assert server.client.get("/health").status_code == 200
+        assert worked(server) - before < 0.2  # to parse a chunk takes 16 us
+        with connected(server) as one:
+            one.sendall(CHUNKED + b"1\r\nx\r\n")
+            answer = b"".join(iter(lambda: one.recv(1 << 16), b""))
+            assert answer.startswith(b"HTTP/1.1 411 ")
+            assert b"send the size of the body" in answer
+
+
+def test_a_crowd_is_told_to_come_again(folder: Path) -> None:
+    with serving(folder, files=256) as server:
+        crowd = [connected(server) for _ in range(140)]
+        fresh = httpx.Client(base_url=server.client.base_url, timeout=20)
+        for _ in range(3):
+            answer = fresh.get("/api/galleries")
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "5"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "too many connections" in answer.json()["detail"]
+        assert fresh.get("/health").status_code == 200
+        # Still more are closed at once, before the process runs out of files.
+        crowd += [connected(server) for _ in range(300)]
+        with suppress(ConnectionError):
+            assert crowd[-1].recv(1) == b""
+        for connection in crowd:
+            connection.close()
+        until(lambda: fresh.get("/api/galleries").status_code == 200)
+        fresh.close()
+        log = server.log.read_text()
+        assert log.count("too many connections") == 1
+        assert "Too many open files" not in log
+
+
+def test_garbage_leaves_no_line_in_the_log(folder: Path) -> None:
+    with serving(folder) as server:
+        before = server.log.read_text()
+        with connected(server) as garbled:
+            garbled.sendall(b"\x16\x03\x01\r\n\r\n")
+            assert garbled.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+        for body in (b"no part", PLAIN + b"and more"):
+            server.client.post("/api/search", content=body, headers=FORM)
+        assert server.log.read_text() == before
+
+
+def test_of_a_very_large_original_the_thumbnail_is_shown(folder: Path) -> None:
+    Image.new("1", (7100, 7100)).save(folder / "photos" / "0.png")
+    with serving(folder) as server:
+        small = server.client.get("/api/items/plain/thumbnail")
+        shown = server.client.get("/api/items/plain/image")
+        assert shown.headers["content-type"] == "image/jpeg"
+        assert shown.content == small.content
 
 
 def test_slow_clients_are_not_waited_for(folder: Path) -> None:
