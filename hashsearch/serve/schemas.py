@@ -66,6 +66,7 @@ _ANSWER = {
     "searched": 9999,
     "matches": [_MATCH],
     "histogram": [724, 176, 77, 34, 80, 1164, 7738, 6, *[0] * 25],
+    "missing_shards": [],
     "timing_ms": _TIMING,
 }
 
