@@ -16,6 +16,7 @@ from hashsearch.cli import cli
 from hashsearch.datasets import fashion_mnist
 from hashsearch.encoder import Encoder
 from hashsearch.gallery.build import build
+from hashsearch.training import objectives
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +110,8 @@ def test_the_python_examples_run_one_after_another(
     An image in the reader's own folder may be any: it is one that ships.
     """
     examples = [block for block in blocks() if block.language in PYTHON]
+    # Other tests must not find the reader's own objective.
+    monkeypatch.setattr(objectives, "OBJECTIVES", dict(objectives.OBJECTIVES))
     monkeypatch.chdir(tmp_path)
     shipped = fashion_mnist.example_images()
     named = re.findall(r"[\"']([\w./-]+\.(?:jpg|jpeg|png))[\"']", "\n".join(map(str, examples)))

@@ -387,7 +387,15 @@ function view(name) {
   document.body.dataset.view = name;
 }
 
-async function begin() {
+/** A photo may be chosen before the page is; it waits for this. */
+let ready = Promise.resolve();
+
+function begin() {
+  ready = fetchGalleries();
+  return ready;
+}
+
+async function fetchGalleries() {
   try {
     galleries = (await (await api("/api/galleries")).json()).galleries;
     if (galleries.length === 0) view("no-gallery");
@@ -860,4 +868,4 @@ addEventListener("popstate", () => (galleries.length ? follow() : begin()));
 history.scrollRestoration = "manual";
 at("copy").hidden = !navigator.clipboard; // there is one over HTTPS, and on this machine
 at("why").open = matchMedia("(min-width: 1000px)").matches;
-const ready = begin(); // a photo may be chosen before it is
+begin();
