@@ -249,12 +249,15 @@ def _main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--items", default="1m", help="for the memory; empty: leave it out")
     parser.add_argument("--photos", type=int, default=1500, help="for the reading")
+    parser.add_argument("--encoder", default=_ENCODER, help="for the reading")
     parser.add_argument("--folder", type=Path, help="for files and galleries meanwhile")
     parser.add_argument("--out", type=Path, help="JSON file of the figures")
     options = parser.parse_args()
     report: dict[str, Any] = {"machine": describe_machine()}
     if options.photos:
-        report["reading"] = reading(options.photos, Encoder.load(_ENCODER), folder=options.folder)
+        report["reading"] = reading(
+            options.photos, Encoder.load(options.encoder), folder=options.folder
+        )
     if options.kills:
         report["kills"] = kills(options.kills, folder=options.folder)
     if options.items:
