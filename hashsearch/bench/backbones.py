@@ -8,7 +8,6 @@ two take turns, so that whatever else the machine does hits both.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, publish
 from hashsearch.datasets.photo_set import photo_preprocessing
 from hashsearch.encoder import Encoder
 from hashsearch.gallery.threads import usable_cores
@@ -129,10 +128,7 @@ def _main() -> None:
         "fine_bits": _FINE_BITS,
         "records": measure(options.backbones.split(","), **settings),
     }
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in lines(report):
-        print(line)  # noqa: T201 - its report
+    publish(report, lines(report), options.out)
 
 
 if __name__ == "__main__":

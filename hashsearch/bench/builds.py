@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import sqlite3
 import subprocess
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from hashsearch.bench.machine import describe_machine, held_by
+from hashsearch.bench.machine import describe_machine, held_by, publish
 from hashsearch.bench.scale import parse_scale
 from hashsearch.bench.stress import same_items
 from hashsearch.datasets import fashion_mnist
@@ -262,10 +261,7 @@ def _main() -> None:
         report["kills"] = kills(options.kills, folder=options.folder)
     if options.items:
         report["memory"] = memory(parse_scale(options.items), folder=options.folder)
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in _lines(report):
-        print(line)  # noqa: T201 - its report
+    publish(report, _lines(report), options.out)
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:

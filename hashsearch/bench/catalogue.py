@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hashsearch.bench.protocols import PROTOCOLS, Protocol, check_no_leak
 from hashsearch.bench.quality import count_neighbours, estimate, per_query, quality_of
-from hashsearch.bench.splits import held_out
+from hashsearch.bench.splits import FEWEST, held_out
 from hashsearch.bench.tables import Table, interval
 from hashsearch.datasets.neighbours import Facts, NeighbourRule, facts_of
 from hashsearch.errors import ArgumentError
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Parted", "catalogue_table", "check_rule", "measure_catalogue", "part_catalogue"]
 
 _CUTS = (1, 10)
-_FIVE = 5  # items, of which one is a query
 _MOST_QUERIES = 1000  # of a data set whose own split names none
 
 
@@ -194,14 +193,14 @@ def part_catalogue(items: Sequence[Item], facts: Facts, seed: int = 0) -> Parted
     protocol = PROTOCOLS["official-rest" if (split == "train").any() else "own-split"]
     pool = np.flatnonzero((split != "train") & (split != "validation"))
     types = facts.types[pool]
-    if np.bincount(types[types >= 0], minlength=1).max() >= _FIVE:
+    if np.bincount(types[types >= 0], minlength=1).max() >= FEWEST:
         # Items without a type are a type of their own here: each is asked for, too.
         parted = held_out(types, seed=seed)
         return Parted(pool[parted.queries], pool[parted.gallery], protocol)
-    if len(pool) < _FIVE:
-        raise ArgumentError(f"{len(pool)} items are too few to measure; {_FIVE} are needed")
+    if len(pool) < FEWEST:
+        raise ArgumentError(f"{len(pool)} items are too few to measure; {FEWEST} are needed")
     order = np.random.default_rng(seed).permutation(pool)
-    count = min(_MOST_QUERIES, len(pool) // _FIVE)
+    count = min(_MOST_QUERIES, len(pool) // FEWEST)
     return Parted(np.sort(order[:count]), np.sort(order[count:]), protocol)
 
 

@@ -13,7 +13,6 @@ processes of its own, and measures:
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import threading
 import time
@@ -26,7 +25,7 @@ import numpy.typing as npt
 
 from hashsearch.bench.growth import drawn_codes
 from hashsearch.bench.latency import search_times, summarise
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, publish
 from hashsearch.bench.scale import format_scale, parse_scale
 from hashsearch.cluster.local import LocalCluster, local_cluster
 from hashsearch.cluster.search import RayGallery
@@ -218,10 +217,7 @@ def _main() -> None:
             report["kills"].append(
                 kill(cluster, whole, max(shards), what=what, replicas=replicas, deadline=deadline)
             )
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in _lines(report):
-        print(line)  # noqa: T201 - its report
+    publish(report, _lines(report), options.out)
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import threading
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hashsearch.bench.endurance import endurance
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, publish
 from hashsearch.bench.scale import format_scale, parse_scale
 from hashsearch.bench.service import (
     QUERIES,
@@ -205,10 +204,7 @@ def _main() -> None:
     if options.minutes:
         gallery = scaled_gallery(scales[0] if scales else _ENDURANCE_ITEMS, encoder)
         report["endurance"] = endurance(gallery, options.minutes, folder=options.folder)
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in _lines(report):
-        print(line)  # noqa: T201 - its report
+    publish(report, _lines(report), options.out)
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -13,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from hashsearch.gallery.threads import usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["describe_machine", "held_by", "held_from_now", "one_core", "peak_memory"]
+__all__ = ["describe_machine", "held_by", "held_from_now", "one_core", "peak_memory", "publish"]
 
 _PACKAGES = (
     "hashsearch",
@@ -28,6 +29,20 @@ _PACKAGES = (
     "faiss-gpu",
     "torch",
 )
+
+
+def publish(report: Mapping[str, Any], lines: Iterable[str], out: Path | None) -> None:
+    """What a measuring command ends with: its figures as a JSON file, and in words.
+
+    Args:
+        report: ready for JSON.
+        lines: what it says, to be printed.
+        out: the file; None: none.
+    """
+    if out is not None:
+        out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    for line in lines:
+        print(line)  # noqa: T201 - its report
 
 
 def describe_machine() -> dict[str, Any]:

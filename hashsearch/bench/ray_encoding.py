@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hashsearch.bench.builds import write_photos
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, publish
 from hashsearch.datasets.folder import folder_items
 from hashsearch.encoder import Encoder
 from hashsearch.errors import HashsearchError
@@ -185,10 +185,7 @@ def _main() -> None:
         "machine": describe_machine(),
         **ray_encoding(options.photos, workers, rounds=options.rounds, folder=options.folder),
     }
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in lines(report):
-        print(line)  # noqa: T201 - its report
+    publish(report, lines(report), options.out)
 
 
 if __name__ == "__main__":

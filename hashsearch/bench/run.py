@@ -24,7 +24,7 @@ from hashsearch.bench.scale import (
     scaled_codes,
     uniform_codes,
 )
-from hashsearch.bench.splits import Split, held_out, same_item, stratified_order
+from hashsearch.bench.splits import FEWEST, Split, held_out, same_item, stratified_order
 from hashsearch.bench.subject import Subject, subject_of
 from hashsearch.errors import ArgumentError
 from hashsearch.files import write_atomically
@@ -384,7 +384,7 @@ def _split(subject: Subject, seed: int, *, of_sample: bool) -> tuple[Split, str]
             )
         return Split(split.queries, split.gallery[order]), protocol
     order = np.random.default_rng(seed).permutation(n_items).astype(np.int64)
-    n_queries = min(_MAX_QUERIES, n_items // 5)
+    n_queries = min(_MAX_QUERIES, n_items // FEWEST)
     return Split(np.sort(order[:n_queries]), order[n_queries:]), "own-split-unlabelled"
 
 

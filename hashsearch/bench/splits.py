@@ -10,7 +10,10 @@ import numpy.typing as npt
 from hashsearch.datasets.deform import deformed
 from hashsearch.errors import ArgumentError
 
-__all__ = ["SameItem", "Split", "held_out", "same_item", "stratified_order"]
+__all__ = ["FEWEST", "SameItem", "Split", "held_out", "same_item", "stratified_order"]
+
+FEWEST = 5
+"""Of so many items one is a query; of fewer none is."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ def held_out(labels: npt.ArrayLike, per_class: int = 100, seed: int = 0) -> Spli
         raise ArgumentError(f"per_class must be 1 or more, not {per_class}")
     rng = np.random.default_rng(seed)
     members = _members(labels)
-    chosen = [rng.permutation(rows)[: min(per_class, len(rows) // 5)] for rows in members]
+    chosen = [rng.permutation(rows)[: min(per_class, len(rows) // FEWEST)] for rows in members]
     queries = np.sort(np.concatenate(chosen))
     if not len(queries):
         raise ArgumentError(

@@ -109,13 +109,13 @@ class FashionMnist(SuiteData):
     """The two splits of Fashion-MNIST, in memory.
 
     Args:
-        train: the whole training split.
-        test: the test split.
+        train: the whole training split, later :attr:`train_split`.
+        test: the test split, later :attr:`test_split`.
         name: for the records.
     """
 
     def __init__(self, train: ImageSet, test: ImageSet, name: str = "fashion-mnist") -> None:
-        self.name, self._train, self._test = name, train, test
+        self.name, self.train_split, self.test_split = name, train, test
         self._digest = hashlib.sha256(train.images.tobytes() + train.labels.tobytes())
         # A part is a copy of most of the images: no more than one is held.
         self._part = lru_cache(maxsize=1)(lambda part, seed: TRAINING_PARTS[part](train, seed=seed))
@@ -123,13 +123,13 @@ class FashionMnist(SuiteData):
     def check(self, run: Run) -> None:
         """See :meth:`SuiteData.check`."""
         if isinstance(run.plan, TrainingPlan):
-            names = self._train.class_names
+            names = self.train_split.class_names
             n_classes = type_count(PROTOCOLS[run.protocol].training, names)
             if run.plan.rule.name == "shared-attributes":
-                n_classes = len(self._train.attribute_names)
+                n_classes = len(self.train_split.attribute_names)
             run.plan.check_types(n_classes)
         if run.pairs is not None:
-            read_pairs(run.pairs.path, self._test.ids)
+            read_pairs(run.pairs.path, self.test_split.ids)
 
     def contents(self, run: Run) -> hashlib._Hash:
         """See :meth:`SuiteData.contents`."""
@@ -141,13 +141,15 @@ class FashionMnist(SuiteData):
     ) -> Trained:
         """See :meth:`SuiteData.train`."""
         part = PROTOCOLS[run.protocol].training
-        return train_encoder(plan, self._train, out, dataset=self.name, part=part, on_step=on_step)
+        return train_encoder(
+            plan, self.train_split, out, dataset=self.name, part=part, on_step=on_step
+        )
 
     def measuring(self, run: Run) -> Callable[[Encoder | None], Measured]:
         """See :meth:`SuiteData.measuring`."""
         protocol = PROTOCOLS[run.protocol]
         judged = None if run.pairs is None else run.pairs.path
-        task = make_task(protocol, self._train, self._test, seed=run.seed, pairs=judged)
+        task = make_task(protocol, self.train_split, self.test_split, seed=run.seed, pairs=judged)
         ids = task.queries.ids
         if run.plan is None:
             return lambda _: Measured(evaluate_pixel_sad(task), ids)

@@ -9,7 +9,6 @@ one line that names it. :mod:`hashsearch.bench.torture_files` says what damaged 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.bench.machine import describe_machine
+from hashsearch.bench.machine import describe_machine, publish
 from hashsearch.bench.torture_files import specimens
 from hashsearch.errors import ImageError
 from hashsearch.images import FASHION_MNIST, Preprocessing, read_image, to_pixels
@@ -163,10 +162,7 @@ def _main() -> None:
         folder: Path = options.folder or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         report = {"machine": describe_machine(), **torture(folder)}
-    if options.out:
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    for line in lines(report):
-        print(line)  # noqa: T201 - its report
+    publish(report, lines(report), options.out)
 
 
 if __name__ == "__main__":

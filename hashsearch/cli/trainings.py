@@ -77,20 +77,23 @@ def bench_suites(
 def _run_all(loaded: Sequence[tuple[Path, Suite]], data_dir: Path | None) -> list[str]:
     """Run what is not recorded; what failed, a line each."""
     from hashsearch.bench.report import RUNS, record_duplicates
+    from hashsearch.bench.suite_data import FashionMnist, Photos
     from hashsearch.errors import TrainingError
 
     grey = None
     if any(suite.photos is None for _, suite in loaded):
-        grey = _fashion_mnist(data_dir)
+        grey = FashionMnist(*_fashion_mnist(data_dir))
     failed = []
     for folder, suite in loaded:
+        data = grey if suite.photos is None else Photos(suite.photos, tell_notes)
+        assert data is not None  # noqa: S101 - read above where a suite has no photos
         try:
-            _run_suite(suite, grey, folder / RUNS)
+            _run_suite(suite, data, folder / RUNS)
         except TrainingError as error:
             # What could be run is recorded, and the report is of that.
             failed.append(str(error))
         if suite.photos is None and grey is not None:
-            record_duplicates(folder, *grey)
+            record_duplicates(folder, grey.train_split, grey.test_split)
     return failed
 
 
@@ -112,13 +115,14 @@ def bench_objectives(
     with extra("train"):
         from hashsearch.bench.report import render
         from hashsearch.bench.suite import make_suite, read_runs
-        from hashsearch.bench.suite_data import Photos
+        from hashsearch.bench.suite_data import FashionMnist, Photos
 
-    grey = None
+    data: SuiteData
     if photos is None:
-        grey = _fashion_mnist(data_dir)
-    elif protocols is None:
-        protocols = [Photos(photos).protocol]
+        data = FashionMnist(*_fashion_mnist(data_dir))
+    else:
+        data = Photos(photos, tell_notes)
+        protocols = [data.protocol] if protocols is None else protocols
     suite = make_suite(
         objectives,
         bits=bits,
@@ -130,10 +134,11 @@ def bench_objectives(
     )
     if pairs is not None and not any(run.pairs for run in suite.runs):
         raise click.UsageError("--pairs: of no meaning without --protocols pairs; leave it out")
-    _run_suite(suite, grey, folder)
-    documents = _print_runs(suite, read_runs(suite, folder), folder, as_json)
+    _run_suite(suite, data, folder)
+    records = read_runs(suite, folder)
+    documents = _print_runs(suite, records, folder, as_json)
     if report is not None:
-        text, plots = render([(suite, read_runs(suite, folder))], "# Benchmark of objectives", "")
+        text, plots = render([(suite, records)], "# Benchmark of objectives", "")
         write_markdown(report, text, plots)
     if as_json:
         print_json(documents)
@@ -157,17 +162,11 @@ def _fashion_mnist(data_dir: Path | None) -> tuple[ImageSet, ImageSet]:
     return fashion_mnist.load("train", data_dir), fashion_mnist.sample()
 
 
-def _run_suite(suite: Suite, grey: tuple[ImageSet, ImageSet] | None, folder: Path) -> None:
+def _run_suite(suite: Suite, data: SuiteData, folder: Path) -> None:
     """Run what is not recorded."""
     from hashsearch import console
-    from hashsearch.bench.suite_data import FashionMnist, Photos
     from hashsearch.bench.suite_run import run_suite
 
-    data: SuiteData
-    if suite.photos is not None:
-        data = Photos(suite.photos, tell_notes)
-    elif grey is not None:
-        data = FashionMnist(*grey)
     with console.stages() as tell:
         run_suite(
             suite,

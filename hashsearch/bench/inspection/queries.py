@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from hashsearch.bench.splits import held_out
+from hashsearch.bench.splits import FEWEST, held_out
 from hashsearch.gallery.content import LABEL
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ __all__ = ["Drawn", "draw_queries"]
 Integers: TypeAlias = npt.NDArray[np.int64]
 
 _MOST_SEARCHED = 100_000
-_FEWEST_OF_A_TYPE = 5  # see held_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,7 @@ class Drawn:
 def draw_queries(gallery: Gallery, n_queries: int, *, seed: int = 0) -> Drawn:
     """Draw queries from the items, as many of each type as of another where labels are known.
 
-    The protocol is ``own-split`` (see :func:`hashsearch.bench.protocols.held_out`), with the
+    The protocol is ``own-split`` (see :func:`hashsearch.bench.splits.held_out`), with the
     items in the order of their ids, so that the items that ask do not depend on the codes.
 
     Args:
@@ -56,11 +55,11 @@ def draw_queries(gallery: Gallery, n_queries: int, *, seed: int = 0) -> Drawn:
     by_id = gallery.content.rows_by_id
     numbers = gallery.content.numbers(LABEL)
     counts = np.bincount(numbers[numbers >= 0])
-    enough = counts >= _FEWEST_OF_A_TYPE
+    enough = counts >= FEWEST
     rng = np.random.default_rng(seed)
     if not enough.any():
         order = rng.permutation(by_id)
-        n_drawn = min(n_queries, max(len(order) // 5, 1))
+        n_drawn = min(n_queries, max(len(order) // FEWEST, 1))
         queries, others = np.sort(order[:n_drawn]), order[n_drawn:]
         notes = [_why_unlabelled(len(counts))]
     else:
@@ -103,7 +102,7 @@ def _of_labels(counts: Integers, n_items: int, n_labelled: int) -> list[str]:
             f"{n_items - n_labelled:,} of {n_items:,} items have no label: what needs labels is "
             "measured on the others"
         )
-    few = int(np.count_nonzero((counts > 0) & (counts < _FEWEST_OF_A_TYPE)))
+    few = int(np.count_nonzero((counts > 0) & (counts < FEWEST)))
     if few:
         notes.append(f"types of fewer than five items, which give no queries: {few:,}")
     return notes
